@@ -1,0 +1,100 @@
+"""The one loop's contract with an algorithm, and the schedules that algorithms are configured with.
+
+Policy gradient agents and derivative-free optimizers ask for points and are told what was found there:
+
+    state         = algorithm.init(x0 [R, d], stream)
+    points, state = algorithm.ask(state, stream)              [R, K, d]
+    state, metric = algorithm.tell(state, points, feedback)   metrics [R]
+    answer        = algorithm.recommend(state)                [R, d], what is evaluated
+
+It lives on the ground floor because `rl` and `zeroth_order` share it and never import each other. Everything minimises.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from envs.random import Stream
+
+Numeric: TypeAlias = float | Tensor
+"""A hyper-parameter: one number, or [R] one per run, so that a sweep is one batch."""
+
+Metrics: TypeAlias = dict[str, Tensor]
+
+
+def along_runs(value: Numeric, like: Tensor) -> Numeric:
+    """A hyper-parameter shaped to multiply `like` [R, ...]: numbers stay, [R] gets trailing axes."""
+    return value.view(-1, *(1,) * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """t -> max(scale * (2 / (t + 2))^exponent, floor): every schedule of the policy gradient papers, and constants.
+
+    At t = 0 it is `scale`. Plain data, so it can be printed, hashed and given on the command line.
+    """
+
+    scale: Numeric
+    """Value at t = 0, > 0."""
+    exponent: Numeric = 0.0
+    """Decay p >= 0; 0 keeps it constant."""
+    floor: Numeric = 0.0
+    """Smallest value, >= 0."""
+
+    def __call__(self, t: int) -> Numeric:
+        """Value at iteration t, a number or [R]."""
+        value = self.scale * (2.0 / (t + 2.0)) ** self.exponent
+        if isinstance(value, Tensor) or isinstance(self.floor, Tensor):
+            return torch.maximum(torch.as_tensor(value), torch.as_tensor(self.floor, dtype=torch.as_tensor(value).dtype))
+        return max(value, self.floor)
+
+    def check(self, name: str, high: float = float("inf")) -> None:
+        """Raise ValueError naming `name` unless 0 < scale <= high, exponent >= 0 and 0 <= floor <= high."""
+        check_range(f"{name}.scale", self.scale, 0.0, high, open_low=True)
+        check_range(f"{name}.exponent", self.exponent, 0.0)
+        check_range(f"{name}.floor", self.floor, 0.0, high)
+
+
+def check_range(
+    name: str, value: Numeric, low: float = -float("inf"), high: float = float("inf"), open_low: bool = False
+) -> None:
+    """Raise ValueError naming the field, the value and what is allowed unless low <= value <= high."""
+    numbers = torch.as_tensor(value, dtype=torch.float64)
+    inside = torch.isfinite(numbers) & (numbers <= high) & ((numbers > low) if open_low else (numbers >= low))
+    if not bool(inside.all()):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}]"
+        shown = value.tolist() if isinstance(value, Tensor) else value
+        raise ValueError(f"{name} = {shown} is not in {interval}")
+
+
+class Algorithm(ABC):
+    """Base of `rl.PolicyGradient` and `zeroth_order.Optimizer`; an algorithm is a frozen dataclass of hyper-parameters."""
+
+    id: ClassVar[str]
+    """Name on the command line."""
+    summary: ClassVar[str]
+    """One line for `zopg list`."""
+    paper: ClassVar[str]
+
+    @abstractmethod
+    def init(self, x0: Tensor, stream: Stream) -> Any:
+        """State at x0 [R, d]: a NamedTuple of tensors with the run axis first, and of numbers shared by all runs."""
+
+    @abstractmethod
+    def ask(self, state: Any, stream: Stream) -> tuple[Tensor, Any]:
+        """Points [R, K, d] to evaluate; `stream` is this iteration's."""
+
+    @abstractmethod
+    def tell(self, state: Any, points: Tensor, feedback: Any) -> tuple[Any, Metrics]:
+        """The next state, and metrics [R]."""
+
+    @abstractmethod
+    def recommend(self, state: Any) -> Tensor:
+        """The iterate, [R, d]."""
+
+    def stop(self, state: Any) -> dict[str, Tensor]:
+        """The algorithm's own reasons to stop, [R] bool each."""
+        return {}
