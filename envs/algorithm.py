@@ -98,3 +98,11 @@ class Algorithm(ABC):
     def stop(self, state: Any) -> dict[str, Tensor]:
         """The algorithm's own reasons to stop, [R] bool each."""
         return {}
+
+    def pack(self, state: Any) -> dict[str, Tensor | int | float]:
+        """Everything `unpack` needs to continue exactly; what is not a tensor or a number has to be turned into one."""
+        return state._asdict()
+
+    def unpack(self, initial: Any, parts: dict[str, Any]) -> Any:
+        """The packed state; `initial` is `init`'s state for the same x0 and stream."""
+        return initial._replace(**parts)
