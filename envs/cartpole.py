@@ -5,7 +5,7 @@ on a CPU the states are the same bits. Explicit Euler: positions move with the o
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ class CartPoleState(NamedTuple):
 class CartPole(Env):
     """The environment; see the module."""
 
+    @classmethod
+    def create(cls, device: torch.device, dtype: torch.dtype) -> Self:
+        """The environment of the module's constants."""
+        return cls(SPEC, device, dtype)
+
     def initial(self, uniform: Tensor) -> CartPoleState:
         """Uniform in [-0.05, 0.05]^4."""
         return CartPoleState(*(uniform * 0.1 - 0.05).unbind(-1))
@@ -58,7 +63,9 @@ class CartPole(Env):
             HALF_LENGTH * (4.0 / 3.0 - POLE_MASS * torch.square(cos) / TOTAL_MASS)
         )
         x_acc = temp - POLE_MOMENT * theta_acc * cos / TOTAL_MASS
-        state = CartPoleState(x + TAU * x_dot, x_dot + TAU * x_acc, theta + TAU * theta_dot, theta_dot + TAU * theta_acc)
+        state = CartPoleState(
+            x + TAU * x_dot, x_dot + TAU * x_acc, theta + TAU * theta_dot, theta_dot + TAU * theta_acc
+        )
         terminated = (state.x.abs() > X_LIMIT) | (state.theta.abs() > ANGLE_LIMIT)
         return state, torch.ones_like(x), terminated
 

@@ -8,7 +8,7 @@ autoreset inside. Time limits, masks and accounting belong to `envs.rollout`.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -109,6 +109,11 @@ class Env(ABC):
     spec: EnvSpec
     device: torch.device
     dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def create(cls, device: torch.device, dtype: torch.dtype) -> Self:
+        """The registered instance; an environment's own options are further keyword parameters with defaults."""
 
     @abstractmethod
     def initial(self, uniform: Tensor) -> State:

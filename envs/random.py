@@ -54,6 +54,12 @@ def philox(counter: Sequence[Tensor | int], key: Sequence[Tensor | int]) -> tupl
     return c0, c1, c2, c3
 
 
+def box_muller(uniform: Tensor) -> Tensor:
+    """Standard normals [..., n] from uniforms [..., n] in (0, 1), n even, pair by pair (Box and Muller, 1958)."""
+    radius, angle = torch.sqrt(-2.0 * torch.log(uniform[..., 0::2])), (2.0 * torch.pi) * uniform[..., 1::2]
+    return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), -1).flatten(-2)
+
+
 class Stream(NamedTuple):
     """A family of independent sequences of uniforms, one per run and lane."""
 
@@ -101,10 +107,8 @@ class Stream(NamedTuple):
         return ((self.words(size, start) >> 9).to(dtype) + 0.5) * 2.0**-23
 
     def normal(self, size: int, start: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Standard normals, [R, *L, size], by Box and Muller (1958) from consecutive pairs of uniforms."""
-        u = self.uniform(size + size % 2, start, dtype)
-        radius, angle = torch.sqrt(-2.0 * torch.log(u[..., 0::2])), (2.0 * torch.pi) * u[..., 1::2]
-        return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), -1).flatten(-2)[..., :size]
+        """Standard normals, [R, *L, size], from consecutive pairs of uniforms."""
+        return box_muller(self.uniform(size + size % 2, start, dtype))[..., :size]
 
 
 def streams(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Stream:

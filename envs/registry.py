@@ -1,8 +1,21 @@
-"""Registries: id -> class, open to third parties through entry points."""
+"""Registries: id -> class, open to third parties through entry points; and that of the environments."""
 
+import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from envs.acrobot import Acrobot
+from envs.cartpole import CartPole
+from envs.core import Env
+from envs.lqr import LQR
+from envs.mountain_car import MountainCar
+from envs.mountain_car_continuous import MountainCarContinuous
+from envs.pendulum import Pendulum
+from envs.tabular import TabularMDP
 
 T = TypeVar("T")
 
@@ -37,3 +50,55 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._external)
+
+
+ENVS: Registry[type[Env]] = Registry(
+    "environment",
+    "zopg.envs",
+    {
+        "CartPole-v1": CartPole,
+        "Acrobot-v1": Acrobot,
+        "Pendulum-v1": Pendulum,
+        "MountainCar-v0": MountainCar,
+        "MountainCarContinuous-v0": MountainCarContinuous,
+        "LQR-v0": LQR,
+        "RandomMDP-v0": TabularMDP,
+    },
+)
+
+
+def select_device(name: str) -> torch.device:
+    """The device called "cpu", "cuda" or "auto" (a GPU where there is one); raises ValueError where there is none."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device = {name!r} is not one of 'auto', 'cpu', 'cuda'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda' needs a CUDA device and there is none; allowed here: 'auto', 'cpu'")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def make(
+    id: str, device: str = "auto", dtype: torch.dtype = torch.float32, horizon: int | None = None, **options: Any
+) -> Env:
+    """The environment registered as `id`, or any Gymnasium one as "gym:<its id>", which runs on the CPU.
+
+    `device` is "auto", "cpu" or "cuda", `dtype` float32 or float64, `horizon` replaces the environment's time limit and
+    `options` are the environment's own. Raises UnknownId, and ValueError for anything that is not allowed.
+    """
+    place = select_device(device)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype = {dtype} is not torch.float32 or torch.float64")
+    if horizon is not None and (not isinstance(horizon, int) or horizon < 1):
+        raise ValueError(f"horizon = {horizon} is not an integer >= 1")
+    if id.startswith("gym:"):
+        from envs.gymnasium import from_gymnasium  # heavy, and not needed by the other environments
+
+        return from_gymnasium(id.removeprefix("gym:"), dtype=dtype, horizon=horizon, **options)
+    create = ENVS[id].create
+    allowed = [name for name in inspect.signature(create).parameters if name not in ("device", "dtype")]
+    unknown = sorted(options.keys() - set(allowed))
+    if unknown:
+        raise ValueError(f"{id} has no option {', '.join(unknown)}; allowed: {', '.join(allowed) or 'none'}")
+    env = create(place, dtype, **options)
+    return env if horizon is None else replace(env, spec=replace(env.spec, horizon=horizon))
