@@ -26,8 +26,8 @@ Metrics: TypeAlias = dict[str, Tensor]
 
 
 def along_runs(value: Numeric, like: Tensor) -> Numeric:
-    """A hyper-parameter shaped to multiply `like` [R, ...]: numbers stay, [R] gets trailing axes."""
-    return value.view(-1, *(1,) * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+    """A hyper-parameter shaped to multiply `like` [R, ...]: numbers stay, [R] gets trailing axes and its type."""
+    return value.to(like).view(-1, *(1,) * (like.dim() - 1)) if isinstance(value, Tensor) else value
 
 
 @dataclass(frozen=True)

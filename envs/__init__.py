@@ -1,0 +1,1 @@
+"""Environments, policies and rollouts: the ground floor."""

@@ -1,0 +1,186 @@
+"""Rollouts: policies [R, K, d] x E episodes, with masks, time limits and accounting in one place.
+
+`rollout` stores trajectories, `returns` only sums rewards; both step through `_steps`. An episode that is over keeps
+being stepped, since all lanes advance together, but nothing of it is counted, rewarded or stored.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from envs.core import Cost, Env, State
+from envs.heads import Head
+from envs.policies import Network
+from envs.random import Purpose, Stream
+
+BLOCK = 32
+"""Time steps drawn at once; a multiple of 4, the words of a Philox block."""
+POINT_LANES = 1 << 20
+"""Lane of episode e at point k is k * POINT_LANES + e, so more episodes do not change the first ones."""
+
+
+class Trajectory(NamedTuple):
+    """E episodes of up to T = horizon steps at each of K points of R runs. Everything outside the mask is 0."""
+
+    obs: Tensor
+    """[R, K, E, T, O]"""
+    action: Tensor
+    """[R, K, E, T] int64, or [R, K, E, T, A]"""
+    log_prob: Tensor
+    """[R, K, E, T]"""
+    reward: Tensor
+    """[R, K, E, T]"""
+    terminated: Tensor
+    """[R, K, E, T] bool, at the last step of an episode that the dynamics ended"""
+    truncated: Tensor
+    """[R, K, E, T] bool, at the last step of an episode that was cut; both flags may be set"""
+    mask: Tensor
+    """[R, K, E, T] bool, True where a step was taken"""
+    last_obs: Tensor
+    """[R, K, E, O] after the last step"""
+    cost: Cost
+
+
+class Returns(NamedTuple):
+    """What `returns` found."""
+
+    values: Tensor
+    """[R, K] mean discounted return over the episodes that did not fail; NaN where all did"""
+    episodes: Tensor
+    """[R, K, E] discounted return of each; NaN or infinite where an episode failed"""
+    lengths: Tensor
+    """[R, K, E] int64"""
+    cost: Cost
+
+
+class _Step(NamedTuple):
+    obs: Tensor
+    action: Tensor
+    log_prob: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    mask: Tensor
+    next_obs: Tensor
+
+
+def rollout(
+    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool = False
+) -> Trajectory:
+    """Sample E = `episodes` trajectories at every point of params [R, K, d].
+
+    With `common`, the K points of a run see the same random numbers. Raises ValueError on a bad argument.
+    """
+    _check(env, policy, params, episodes, stream)
+    shape, horizon = (*params.shape[:2], episodes), env.spec.horizon
+    buffers: list[Tensor] = []
+    last_obs = params.new_zeros(*shape, env.spec.observation_size)
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
+        parts = step[:-1]
+        if not buffers:
+            buffers = [part.new_zeros(*shape, horizon, *part.shape[3:]) for part in parts]
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer[:, :, :, t] = part
+        last_obs = torch.where(step.mask[..., None], step.next_obs, last_obs)
+    mask = buffers[-1]
+    for buffer in buffers[:-1]:
+        outside = ~mask if buffer.dim() == mask.dim() else ~mask[..., None]
+        buffer.masked_fill_(outside, 0)
+    return Trajectory(*buffers, last_obs, _cost(mask.sum(-1)))
+
+
+def returns(
+    env: Env,
+    policy: Network,
+    params: Tensor,
+    episodes: int,
+    stream: Stream,
+    discount: float = 1.0,
+    common: bool = False,
+) -> Returns:
+    """Mean discounted return of E = `episodes` episodes at every point of params [R, K, d], without storing them."""
+    _check(env, policy, params, episodes, stream)
+    shape = (*params.shape[:2], episodes)
+    total = params.new_zeros(shape)
+    lengths = torch.zeros(shape, dtype=torch.int64, device=params.device)
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
+        total = total + torch.where(step.mask, step.reward, 0.0) * discount**t
+        lengths += step.mask
+    finite = torch.isfinite(total)
+    values = torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
+    return Returns(values, total, lengths, _cost(lengths))
+
+
+@torch.no_grad()
+def _steps(
+    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool
+) -> Iterator[_Step]:
+    """The time loop."""
+    shape = (*params.shape[:2], episodes)
+    stream = stream.spread(_lanes(1 if common else shape[1], episodes, params.device))
+    state = env.reset(shape, stream.fold(Purpose.RESET))
+    weights = policy.unpack(params)
+    obs = env.observe(state)
+    alive = torch.ones(shape, dtype=torch.bool, device=params.device)
+    last = torch.zeros_like(alive)
+    for t in range(env.spec.horizon):
+        if t % BLOCK == 0:
+            # Reading a flag costs microseconds on a CPU and saves most of the horizon while episodes are short;
+            # on a GPU it would make the host wait, so there the loop runs through.
+            if t and params.device.type == "cpu" and not alive.any():
+                return
+            size = min(BLOCK, env.spec.horizon - t)
+            noise = _policy_noise(policy.head, stream.fold(Purpose.ACTION), shape, t, size, params.dtype)
+            uniform = _transition_noise(env, stream.fold(Purpose.TRANSITION), shape, t, size)
+        action, log_prob = policy.sample(weights, obs, noise[t % BLOCK])
+        state, reward, terminated = env.transition(state, action, None if uniform is None else uniform[t % BLOCK])
+        next_obs = env.observe(state)
+        truncated = alive if t + 1 == env.spec.horizon else _own_truncation(env, state, last)
+        yield _Step(obs, action, log_prob, reward, terminated & alive, truncated & alive, alive, next_obs)
+        alive = alive & ~(terminated | truncated)
+        obs = next_obs
+
+
+def _own_truncation(env: Env, state: State, never: Tensor) -> Tensor:
+    truncated = env.truncated(state)
+    return never if truncated is None else truncated
+
+
+def _lanes(points: int, episodes: int, device: torch.device) -> Tensor:
+    return torch.arange(points, device=device)[:, None] * POINT_LANES + torch.arange(episodes, device=device)
+
+
+def _policy_noise(
+    head: Head, stream: Stream, shape: tuple[int, ...], start: int, size: int, dtype: torch.dtype
+) -> Tensor:
+    """Noise of steps start .. start + size, time first: [size, R, K, E, draws]."""
+    draws = head.noise(stream, size * head.draws, start * head.draws, dtype)
+    return _time_first(draws, shape, size, head.draws)
+
+
+def _transition_noise(env: Env, stream: Stream, shape: tuple[int, ...], start: int, size: int) -> Tensor | None:
+    n = env.spec.transition_draws
+    return _time_first(stream.uniform(size * n, start * n, env.dtype), shape, size, n) if n else None
+
+
+def _time_first(draws: Tensor, shape: tuple[int, ...], size: int, n: int) -> Tensor:
+    return draws.unflatten(-1, (size, n)).movedim(-2, 0).contiguous().expand(size, *shape, n)
+
+
+def _cost(lengths: Tensor) -> Cost:
+    runs, points, episodes = lengths.shape
+    steps = lengths.sum((1, 2))
+    return Cost.each(runs, lengths.device, queries=points, episodes=points * episodes, env_steps=steps)
+
+
+def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream) -> None:
+    if params.dim() != 3 or params.shape[-1] != policy.dim:
+        raise ValueError(f"params has shape {tuple(params.shape)}, expected [R, K, {policy.dim}]")
+    if params.shape[0] != len(stream.seeds):
+        raise ValueError(f"params has {params.shape[0]} runs, the stream {len(stream.seeds)}")
+    if not 1 <= episodes <= POINT_LANES:
+        raise ValueError(f"episodes = {episodes} is not in [1, {POINT_LANES}]")
+    if policy.spec.observation_size != env.spec.observation_size or policy.spec.action != env.spec.action:
+        raise ValueError(f"the policy is for {policy.spec.id}, the environment is {env.spec.id}")

@@ -1,0 +1,1 @@
+"""The loop, the records, the statistics and the command line."""

@@ -1,0 +1,14 @@
+"""Policy gradient agents by id."""
+
+from envs.registry import Registry
+from rl.core import PolicyGradient
+from rl.harpg import HARPG, NHARPG
+from rl.momentum import NMPG, NSGD
+from rl.n_pg_igt import NPGIGT
+from rl.reinforce import REINFORCE
+
+ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
+    "algorithm",
+    "zopg.agents",
+    {agent.id: agent for agent in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG)},
+)
