@@ -1,0 +1,226 @@
+"""What holds for every optimizer of the registry, and for a few other configurations of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.algorithm import Schedule
+from envs.random import Purpose, streams
+from zeroth_order import ALGORITHMS, CBO, CMAES, Growth, Isotropic, Optimizer, RandomSearch, Values
+
+CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()} | {
+    "cbo in batches": CBO(particles=24, batch=8, dt=0.1, sigma=Schedule(0.7)),
+    "cbo, isotropic": CBO(particles=8, noise=Isotropic(), sigma=Schedule(0.5, 0.5), dt=0.1),
+    "cma-es, small population": CMAES(popsize=5, sigma0=0.3),
+}
+SOLVES = {"cbo": (10_000, 0.05), "cma-es": (2_000, 1e-8), "random-search": (5_000, 2.0)}
+"""id -> queries from a standard normal start, and the value of the 5-dimensional sphere reached in each of 6 runs."""
+
+Fault = Callable[[Tensor, int], Tensor]
+
+
+class Run(NamedTuple):
+    state: Any
+    metrics: dict[str, Tensor]
+    points: Tensor
+
+
+def sphere(points: Tensor) -> Tensor:
+    return (points**2).sum(-1)
+
+
+def start(algorithm: Optimizer, seeds: list[int], dim: int = 5, dtype: torch.dtype = torch.float64) -> Any:
+    root = streams(seeds)
+    x0 = root.fold(Purpose.INSTANCE).normal(dim, dtype=dtype)
+    return algorithm.init(x0, root.fold(Purpose.INITIAL))
+
+
+def advance(
+    algorithm: Optimizer, state: Any, seeds: list[int], steps: range, fault: Fault = lambda values, t: values
+) -> Run:
+    root = streams(seeds).fold(Purpose.ASK)
+    for t in steps:
+        points, state = algorithm.ask(state, root.at(t))
+        state, metrics = algorithm.tell(state, points, Values(fault(sphere(points), t)))
+    return Run(state, metrics, points)
+
+
+def leaves(state: Any) -> dict[str, Tensor]:
+    return {name: value for name, value in state._asdict().items() if isinstance(value, Tensor)}
+
+
+def faults(share: float, bad: float = float("nan"), runs: int = 6) -> Fault:
+    """Fails the given share of the values of every iteration, the same ones for each kind of failure."""
+
+    def fault(values: Tensor, t: int) -> Tensor:
+        lanes = torch.arange(values.shape[1])
+        uniform = streams(list(range(runs))).fold(Purpose.EVALUATE).at(t).spread(lanes).uniform(1)[..., 0]
+        return torch.where(uniform < share, bad, values)
+
+    return fault
+
+
+@pytest.fixture(params=CASES, name="algorithm")
+def _algorithm(request: pytest.FixtureRequest) -> Optimizer:
+    return CASES[request.param]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [1, 5])
+def test_a_run_is_the_same_alone_and_among_others(algorithm: Optimizer, dim: int, dtype: torch.dtype) -> None:
+    seeds = [3, 1, 4, 15, 9]
+    together = advance(algorithm, start(algorithm, seeds, dim, dtype), seeds, range(12))
+    for r, seed in enumerate(seeds):
+        alone = advance(algorithm, start(algorithm, [seed], dim, dtype), [seed], range(12))
+        for name, leaf in leaves(together.state).items():
+            assert torch.equal(leaf[r], leaves(alone.state)[name][0]), name
+        for name, metric in together.metrics.items():
+            assert torch.equal(metric[r], alone.metrics[name][0]), name
+        assert torch.equal(together.points[r], alone.points[0])
+
+
+def test_shapes_and_types(algorithm: Optimizer) -> None:
+    state = start(algorithm, [0, 1, 2], dtype=torch.float32)
+    points, _ = algorithm.ask(state, streams([0, 1, 2]))
+    assert points.shape[::2] == (3, 5)
+    for steps in range(3):
+        run = advance(algorithm, start(algorithm, [0, 1, 2], dtype=torch.float32), [0, 1, 2], range(steps + 1))
+        assert algorithm.recommend(run.state).shape == (3, 5)
+        assert algorithm.recommend(run.state).dtype == run.points.dtype == torch.float32
+        assert all(leaf.shape[0] == 3 for leaf in leaves(run.state).values())
+        assert run.metrics
+        assert all(metric.shape == (3,) for metric in run.metrics.values())
+        assert all(met.shape == (3,) and met.dtype == torch.bool for met in algorithm.stop(run.state).values())
+
+
+def test_the_first_recommendation_is_the_start(algorithm: Optimizer) -> None:
+    state = start(algorithm, [0, 1])
+    assert torch.equal(
+        algorithm.recommend(state), streams([0, 1]).fold(Purpose.INSTANCE).normal(5, dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_failed_values_are_harmless(algorithm: Optimizer, share: float) -> None:
+    """And what marks a failure does not matter: -inf is not a splendid value."""
+    seeds = list(range(6))
+    initial = start(algorithm, seeds)
+    before = sphere(algorithm.recommend(initial))
+    run = advance(algorithm, initial, seeds, range(30), faults(share))
+    for name, leaf in leaves(run.state).items():
+        assert torch.isfinite(leaf).all(), name
+    assert sphere(algorithm.recommend(run.state)).mean() < before.mean()
+    for bad in (float("inf"), -float("inf")):
+        other = advance(algorithm, start(algorithm, seeds), seeds, range(30), faults(share, bad))
+        for name, leaf in leaves(run.state).items():
+            assert torch.equal(leaf, leaves(other.state)[name]), name
+
+
+def test_nothing_but_failures_changes_nothing(algorithm: Optimizer) -> None:
+    seeds = list(range(6))
+    for warm_up in (0, 5):
+        before = advance(algorithm, start(algorithm, seeds), seeds, range(warm_up)).state if warm_up else None
+        state = before or start(algorithm, seeds)
+        recommended = algorithm.recommend(state).clone()
+        run = advance(algorithm, state, seeds, range(warm_up, warm_up + 5), faults(1.0))
+        assert torch.equal(algorithm.recommend(run.state), recommended)
+        assert not any(leaf.isnan().any() for leaf in leaves(run.state).values())
+        later = advance(algorithm, run.state, seeds, range(warm_up + 5, warm_up + 35))
+        assert sphere(algorithm.recommend(later.state)).mean() < sphere(recommended).mean()
+
+
+def test_a_failing_run_does_not_touch_its_neighbours(algorithm: Optimizer) -> None:
+    seeds = [0, 1, 2]
+
+    def fail_one(values: Tensor, t: int) -> Tensor:
+        return torch.where(torch.tensor([False, True, False])[:, None], torch.nan, values)
+
+    healthy = advance(algorithm, start(algorithm, seeds), seeds, range(10))
+    mixed = advance(algorithm, start(algorithm, seeds), seeds, range(10), fail_one)
+    for name, leaf in leaves(healthy.state).items():
+        assert torch.equal(leaf[[0, 2]], leaves(mixed.state)[name][[0, 2]]), name
+
+
+def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
+    seeds = [5, 6, 7]
+    through = advance(algorithm, start(algorithm, seeds), seeds, range(10), faults(0.2, runs=3))
+    half = advance(algorithm, start(algorithm, seeds), seeds, range(5), faults(0.2, runs=3))
+    parts = algorithm.pack(half.state)
+    assert all(isinstance(part, Tensor | int | float) for part in parts.values())
+    parts = {name: part.clone() if isinstance(part, Tensor) else part for name, part in parts.items()}
+    resumed = algorithm.unpack(start(algorithm, seeds), parts)
+    assert torch.equal(algorithm.recommend(resumed), algorithm.recommend(half.state))
+    resumed = advance(algorithm, resumed, seeds, range(5, 10), faults(0.2, runs=3))
+    for name, leaf in leaves(through.state).items():
+        assert torch.equal(leaf, leaves(resumed.state)[name]), name
+    for name, metric in through.metrics.items():
+        assert torch.equal(metric, resumed.metrics[name]), name
+    again = algorithm.unpack(start(algorithm, seeds), algorithm.pack(start(algorithm, seeds)))
+    assert torch.equal(algorithm.recommend(again), algorithm.recommend(start(algorithm, seeds)))
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        lambda u: CBO(drift=u, dt=0.2 * u, spread=2 * u, sigma=Schedule(u, u, 0.1 * u), alpha=Growth(9 * u, 1 + u)),
+        lambda u: CBO(particles=6, batch=3, noise=Isotropic(), sigma=Schedule(0.5 * u)),
+        lambda u: CMAES(sigma0=u),
+        lambda u: RandomSearch(spread=u),
+    ],
+)
+def test_a_sweep_is_one_batch(sweep: Callable[[Any], Optimizer]) -> None:
+    """Within rounding of powers; everything else is the same arithmetic."""
+    settings, seeds = [0.5, 1.0, 1.25], [0, 1, 2]
+    together = sweep(torch.tensor(settings, dtype=torch.float64))
+    state = advance(together, start(together, seeds), seeds, range(8)).state
+    for r, (setting, seed) in enumerate(zip(settings, seeds, strict=True)):
+        one = sweep(setting)
+        alone = advance(one, start(one, [seed]), [seed], range(8)).state
+        torch.testing.assert_close(together.recommend(state)[r], one.recommend(alone)[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_solves_the_sphere(name: str) -> None:
+    budget, value = SOLVES.get(name, (10_000, 2.0))
+    algorithm, seeds = ALGORITHMS[name](), list(range(6))
+    state = start(algorithm, seeds)
+    queries = algorithm.ask(start(algorithm, seeds), streams(seeds))[0].shape[1]
+    state = advance(algorithm, state, seeds, range(budget // queries)).state
+    assert (sphere(algorithm.recommend(state)) < value).all()
+
+
+def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
+    def states() -> tuple[Any, ...]:
+        return (*(np.asarray(part).tolist() for part in np.random.get_state()), torch.get_rng_state().tolist())
+
+    before = states()
+    advance(algorithm, start(algorithm, [0, 1]), [0, 1], range(3))
+    assert states() == before
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: CBO(particles=1), "particles"),
+        (lambda: CBO(batch=7), "batch"),
+        (lambda: CBO(batch=100), "batch"),
+        (lambda: CBO(drift=0.0), "drift"),
+        (lambda: CBO(dt=torch.tensor([0.1, -0.1])), "dt"),
+        (lambda: CBO(spread=float("nan")), "spread"),
+        (lambda: CBO(sigma=Schedule(-1.0)), r"sigma\.scale"),
+        (lambda: CBO(alpha=Growth(0.0)), r"alpha\.scale"),
+        (lambda: CBO(alpha=Growth(1.0, 0.9)), r"alpha\.factor"),
+        (lambda: CBO(alpha=Growth(1.0, 1.0, 0.0)), r"alpha\.ceiling"),
+        (lambda: CMAES(sigma0=0.0), "sigma0"),
+        (lambda: CMAES(popsize=2), "popsize"),
+        (lambda: RandomSearch(points=0), "points"),
+        (lambda: RandomSearch(spread=-1.0), "spread"),
+    ],
+)
+def test_bad_hyper_parameters_are_named(make: Callable[[], Optimizer], field: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{field} = .* (is not in|does not divide)"):
+        make()

@@ -1,0 +1,31 @@
+"""Derivative-free optimizers and the functions they minimise."""
+
+from zeroth_order.cbo import CBO, Anisotropic, Growth, Isotropic
+from zeroth_order.cma_es import CMAES
+from zeroth_order.core import Objective, Optimizer, Values
+from zeroth_order.minimize import Best, minimize
+from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
+from zeroth_order.random_search import RandomSearch
+from zeroth_order.registry import ALGORITHMS, OBJECTIVES
+
+__all__ = [
+    "ALGORITHMS",
+    "CBO",
+    "CMAES",
+    "OBJECTIVES",
+    "Ackley",
+    "Anisotropic",
+    "Best",
+    "Griewank",
+    "Growth",
+    "Isotropic",
+    "Levy",
+    "Objective",
+    "Optimizer",
+    "RandomSearch",
+    "Rastrigin",
+    "Rosenbrock",
+    "Sphere",
+    "Values",
+    "minimize",
+]

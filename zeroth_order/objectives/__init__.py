@@ -1,0 +1,14 @@
+"""Functions to minimise, one family a file."""
+
+from zeroth_order.objectives.synthetic import (
+    SYNTHETIC,
+    Ackley,
+    Griewank,
+    Levy,
+    Rastrigin,
+    Rosenbrock,
+    Sphere,
+    Synthetic,
+)
+
+__all__ = ["SYNTHETIC", "Ackley", "Griewank", "Levy", "Rastrigin", "Rosenbrock", "Sphere", "Synthetic"]

@@ -1,0 +1,16 @@
+"""Which optimizers and objectives there are."""
+
+from envs.registry import Registry
+from zeroth_order.cbo import CBO
+from zeroth_order.cma_es import CMAES
+from zeroth_order.core import Objective, Optimizer
+from zeroth_order.objectives import SYNTHETIC
+from zeroth_order.random_search import RandomSearch
+
+ALGORITHMS: Registry[type[Optimizer]] = Registry(
+    "algorithm",
+    "zopg.zeroth_order_algorithms",
+    {algorithm.id: algorithm for algorithm in (CBO, CMAES, RandomSearch)},
+)
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective", "zopg.objectives", SYNTHETIC)
