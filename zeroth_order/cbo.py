@@ -15,9 +15,9 @@ mean, and diffuse the more the farther they are from it:
 
 Deviations: the Heaviside factor on the drift in the first paper is left out, as in the second and in practice; so is
 the second paper's extra noise when the consensus stalls. Only the batch moves (its partial update), and the batch size
-divides N. A particle whose query failed has
-weight 0 and still drifts; if all of a batch failed, that run stays as it is. A particle that would leave the range of
-floating-point numbers stays where it is, so that one diverging run of a sweep does not end the others.
+divides N. A particle whose query failed has weight 0 and still drifts; if all of a batch failed, that run stays as it
+is. A particle that would leave the range of floating-point numbers stays where it is, so that one diverging run of a
+sweep does not end the others.
 """
 
 import math
