@@ -119,7 +119,7 @@ class Network(ABC):
         for i, (weight, bias) in enumerate(weights.layers):
             x = torch.tanh(x) if i else x
             x = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
-        return x.view(*obs.shape[:-1], -1)
+        return x.view(*obs.shape[:-1], self.head.size)
 
     def sample(self, weights: Weights, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Action and log-probability [..., M] at obs [..., M, O], from noise [..., M, draws]."""

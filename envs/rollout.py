@@ -1,28 +1,38 @@
 """Rollouts: policies [R, K, d] x E episodes, with masks, time limits and accounting in one place.
 
-`rollout` stores trajectories, `returns` only sums rewards; both step through `_steps`. An episode that is over keeps
-being stepped, since all lanes advance together, but nothing of it is counted, rewarded or stored.
+`rollout` stores trajectories, `returns` only sums rewards. The plain backend steps all lanes together through `_steps`;
+an episode that is over keeps being stepped there, but nothing of it is counted, rewarded or stored. It is the definition
+of correct; a fused backend, where there is one, follows the same draws to the same episodes up to rounding.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from envs.core import Cost, Env, State
+from envs.fused import cpu
 from envs.heads import Head
 from envs.policies import Network
 from envs.random import Purpose, Stream
 
 BLOCK = 32
-"""Time steps drawn at once; a multiple of 4, the words of a Philox block."""
+"""Time steps drawn and summed at once; a multiple of 4, the words of a Philox block."""
 POINT_LANES = 1 << 20
 """Lane of episode e at point k is k * POINT_LANES + e, so more episodes do not change the first ones."""
 
 
+Backend: TypeAlias = Literal["auto", "plain", "fused"]
+"""auto: the fused one where there is a kernel for the environment, the policy and the device."""
+
+
 class Trajectory(NamedTuple):
-    """E episodes of up to T = horizon steps at each of K points of R runs. Everything outside the mask is 0."""
+    """E episodes at each of K points of R runs. Everything outside the mask is 0.
+
+    T is the longest episode rounded up to a multiple of BLOCK, at most the horizon. It depends on all runs together; so
+    that run r alone and among others gives the same bits, sums over time go block by block, where more blocks add 0.
+    """
 
     obs: Tensor
     """[R, K, E, T, O]"""
@@ -66,29 +76,57 @@ class _Step(NamedTuple):
     next_obs: Tensor
 
 
+def backend_for(env: Env, policy: Network, backend: Backend = "auto") -> Literal["plain", "fused"]:
+    """The backend that is used. Raises ValueError where "fused" is asked for and there is none."""
+    if backend not in ("auto", "plain", "fused"):
+        raise ValueError(f"backend = {backend!r} is not one of 'auto', 'plain', 'fused'")
+    if backend == "plain" or not cpu.supports(env, policy):
+        if backend == "fused":
+            raise ValueError(f"backend = 'fused' has no kernel for {env.spec.id} on {env.device.type}")
+        return "plain"
+    return "fused"
+
+
 def rollout(
-    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool = False
+    env: Env,
+    policy: Network,
+    params: Tensor,
+    episodes: int,
+    stream: Stream,
+    common: bool = False,
+    active: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> Trajectory:
     """Sample E = `episodes` trajectories at every point of params [R, K, d].
 
-    With `common`, the K points of a run see the same random numbers. Raises ValueError on a bad argument.
+    With `common`, the K points of a run see the same random numbers. Runs that are not `active` [R] take no step and
+    cost nothing. Raises ValueError on a bad argument.
     """
-    _check(env, policy, params, episodes, stream)
+    active = _check(env, policy, params, episodes, stream, active)
+    if backend_for(env, policy, backend) == "fused":
+        found = cpu.simulate(env, policy, params, episodes, stream, active, 1.0, common, POINT_LANES, store=True)
+        return _from_kernel(found, env.spec.horizon)
     shape, horizon = (*params.shape[:2], episodes), env.spec.horizon
     buffers: list[Tensor] = []
     last_obs = params.new_zeros(*shape, env.spec.observation_size)
-    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
+    t = 0
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common, active)):
         parts = step[:-1]
         if not buffers:
             buffers = [part.new_zeros(*shape, horizon, *part.shape[3:]) for part in parts]
         for buffer, part in zip(buffers, parts, strict=True):
             buffer[:, :, :, t] = part
         last_obs = torch.where(step.mask[..., None], step.next_obs, last_obs)
-    mask = buffers[-1]
-    for buffer in buffers[:-1]:
-        outside = ~mask if buffer.dim() == mask.dim() else ~mask[..., None]
-        buffer.masked_fill_(outside, 0)
-    return Trajectory(*buffers, last_obs, _cost(mask.sum(-1)))
+    steps = min(t // BLOCK * BLOCK + BLOCK, horizon)
+    parts = _outside_zero([buffer[:, :, :, :steps] for buffer in buffers[:-1]], buffers[-1][:, :, :, :steps])
+    return Trajectory(*parts, last_obs, _cost(buffers[-1].sum(-1)))
+
+
+def _outside_zero(parts: list[Tensor], mask: Tensor) -> list[Tensor]:
+    """Contiguous parts [R, K, E, T, ...] with 0 outside the mask [R, K, E, T], and the mask."""
+    outside = ~mask
+    fill = [part.contiguous().masked_fill_(outside if part.dim() == 4 else outside[..., None], 0) for part in parts]
+    return [*fill, mask]
 
 
 def returns(
@@ -99,23 +137,44 @@ def returns(
     stream: Stream,
     discount: float = 1.0,
     common: bool = False,
+    active: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> Returns:
-    """Mean discounted return of E = `episodes` episodes at every point of params [R, K, d], without storing them."""
-    _check(env, policy, params, episodes, stream)
-    shape = (*params.shape[:2], episodes)
-    total = params.new_zeros(shape)
-    lengths = torch.zeros(shape, dtype=torch.int64, device=params.device)
-    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
+    """Mean discounted return of E = `episodes` episodes at every point of params [R, K, d], without storing them.
+
+    Arguments as for `rollout`; the values of runs that are not active are NaN.
+    """
+    active = _check(env, policy, params, episodes, stream, active)
+    if backend_for(env, policy, backend) == "fused":
+        found = cpu.simulate(env, policy, params, episodes, stream, active, discount, common, POINT_LANES, store=False)
+        return _mean(found.total, found.lengths)
+    total = params.new_zeros(*params.shape[:2], episodes)
+    lengths = torch.zeros_like(total, dtype=torch.int64)
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common, active)):
         total = total + torch.where(step.mask, step.reward, 0.0) * discount**t
         lengths += step.mask
-    finite = torch.isfinite(total)
-    values = torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
+    return _mean(total, lengths)
+
+
+def _mean(total: Tensor, lengths: Tensor) -> Returns:
+    counts = torch.isfinite(total) & (lengths > 0)
+    values = torch.where(counts, total, 0.0).sum(-1) / counts.sum(-1)
     return Returns(values, total, lengths, _cost(lengths))
+
+
+def _from_kernel(found: cpu.Episodes, horizon: int) -> Trajectory:
+    longest = max(int(found.lengths.max()), 1)
+    time = torch.arange(min(-(-longest // BLOCK) * BLOCK, horizon))
+    lengths = found.lengths[..., None]
+    last = time == lengths - 1
+    stored = [part[:, :, :, : len(time)] for part in (found.obs, found.action, found.log_prob, found.reward)]
+    flags = [last & found.terminated[..., None], last & (lengths == horizon)]
+    return Trajectory(*_outside_zero(stored + flags, time < lengths), found.last_obs, _cost(found.lengths))
 
 
 @torch.no_grad()
 def _steps(
-    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool
+    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool, active: Tensor
 ) -> Iterator[_Step]:
     """The time loop."""
     shape = (*params.shape[:2], episodes)
@@ -123,8 +182,8 @@ def _steps(
     state = env.reset(shape, stream.fold(Purpose.RESET))
     weights = policy.unpack(params)
     obs = env.observe(state)
-    alive = torch.ones(shape, dtype=torch.bool, device=params.device)
-    last = torch.zeros_like(alive)
+    alive = active[:, None, None].expand(shape)
+    never = torch.zeros_like(alive)
     for t in range(env.spec.horizon):
         if t % BLOCK == 0:
             # Reading a flag costs microseconds on a CPU and saves most of the horizon while episodes are short;
@@ -137,7 +196,7 @@ def _steps(
         action, log_prob = policy.sample(weights, obs, noise[t % BLOCK])
         state, reward, terminated = env.transition(state, action, None if uniform is None else uniform[t % BLOCK])
         next_obs = env.observe(state)
-        truncated = alive if t + 1 == env.spec.horizon else _own_truncation(env, state, last)
+        truncated = alive if t + 1 == env.spec.horizon else _own_truncation(env, state, never)
         yield _Step(obs, action, log_prob, reward, terminated & alive, truncated & alive, alive, next_obs)
         alive = alive & ~(terminated | truncated)
         obs = next_obs
@@ -170,12 +229,14 @@ def _time_first(draws: Tensor, shape: tuple[int, ...], size: int, n: int) -> Ten
 
 
 def _cost(lengths: Tensor) -> Cost:
-    runs, points, episodes = lengths.shape
-    steps = lengths.sum((1, 2))
-    return Cost.each(runs, lengths.device, queries=points, episodes=points * episodes, env_steps=steps)
+    started = lengths > 0
+    queries, episodes = started.any(-1).sum(1), started.sum((1, 2))
+    return Cost.each(len(lengths), lengths.device, queries=queries, episodes=episodes, env_steps=lengths.sum((1, 2)))
 
 
-def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream) -> None:
+def _check(
+    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, active: Tensor | None
+) -> Tensor:
     if params.dim() != 3 or params.shape[-1] != policy.dim:
         raise ValueError(f"params has shape {tuple(params.shape)}, expected [R, K, {policy.dim}]")
     if params.shape[0] != len(stream.seeds):
@@ -184,3 +245,7 @@ def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Str
         raise ValueError(f"episodes = {episodes} is not in [1, {POINT_LANES}]")
     if policy.spec.observation_size != env.spec.observation_size or policy.spec.action != env.spec.action:
         raise ValueError(f"the policy is for {policy.spec.id}, the environment is {env.spec.id}")
+    everyone = torch.ones(params.shape[0], dtype=torch.bool, device=params.device)
+    if active is not None and active.shape != everyone.shape:
+        raise ValueError(f"active has shape {tuple(active.shape)}, expected [{params.shape[0]}]")
+    return everyone if active is None else active

@@ -1,0 +1,273 @@
+"""The one loop: ask, evaluate, tell, recommend, for agents and optimizers alike.
+
+    points   <- algorithm.ask
+    runs that an iteration could take over the budget stop here
+    feedback <- problem.answer(points)                       charged to the ledger
+    state    <- algorithm.tell                               kept as it was for runs that have stopped
+    iterates that pass a recording position are put aside and scored later, on episodes of their own
+
+A run is a pure function of (algorithm, problem, seed, budget): evaluation draws from another stream, and how often the
+loop looks at the clock changes nothing.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from envs.algorithm import Algorithm, Metrics
+from envs.core import Cost
+from envs.random import Purpose, streams
+from experiments.describe import describe, short_hash
+from experiments.ledger import NON_FINITE, Ledger
+from experiments.problems import Problem
+from experiments.record import AXES, Record, load_state, save_state, write_curves, write_json
+
+FLUSH_SECONDS = 2.0
+"""A killed run loses at most the iterations since the last flush."""
+SCORED_AT_ONCE = 512
+"""Snapshots scored in one batch; bounds the memory."""
+
+Progress: TypeAlias = Callable[[float, str], None]
+"""(fraction done, message)"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `run` found."""
+
+    label: str
+    """`<algorithm>-<hash of the configuration>`."""
+    curves: pa.Table
+    """Tidy: run, seed, env_steps, queries, episodes, hvps, wall_s, name, value."""
+    parameters: Tensor
+    """[R, d], the last iterate of each run."""
+    spent: Cost
+    failures: Tensor
+    """[R] evaluations that came back non-finite."""
+    hits: Tensor
+    """[R] first evaluated position at the threshold, -1 where it was not reached or there is none."""
+    stopped: list[str]
+    """Why each run stopped."""
+    wall_s: float
+    """Seconds of this process spent in the loop, those before a resume included."""
+    iterations: int
+
+
+def run(
+    algorithm: Algorithm,
+    problem: Problem,
+    seeds: int | Sequence[int] = 32,
+    budget: int = 200_000,
+    seed: int = 0,
+    evaluations: int = 40,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Run an algorithm on a problem for all seeds at once.
+
+    `seeds` is their number, counted from `seed`, or the seeds themselves; `budget` is environment steps (or queries) per
+    seed; the iterate is scored at `evaluations` + 1 equal positions of it. With `out`, the record is kept in
+    `<out>/<label>/`, and `resume` continues it. Raises ValueError for bad input, before any work.
+    """
+    numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers:
+        raise ValueError(f"seeds = {seeds} must be >= 1")
+    if budget < 1:
+        raise ValueError(f"budget = {budget} must be >= 1")
+    if evaluations < 1:
+        raise ValueError(f"evaluations = {evaluations} must be >= 1")
+    problem.check(algorithm)
+    return _Loop(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
+
+
+def label_of(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> str:
+    """`<algorithm>-<hash of the configuration>`."""
+    return f"{algorithm.id}-{short_hash(_configuration(algorithm, problem, seeds, budget, evaluations))}"
+
+
+def _configuration(
+    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int
+) -> dict[str, Any]:
+    return {
+        "id": algorithm.id,
+        "algorithm": describe(algorithm),
+        "problem": describe(problem),
+        "seeds": list(seeds),
+        "budget": budget,
+        "evaluations": evaluations,
+    }
+
+
+class _Loop:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        problem: Problem,
+        seeds: list[int],
+        budget: int,
+        evaluations: int,
+        out: Path | None,
+        resume: bool,
+    ) -> None:
+        self.algorithm, self.problem = algorithm, problem
+        self.root = streams(seeds, problem.device)
+        targets = () if problem.threshold is None else (problem.threshold,)
+        self.ledger = Ledger(len(seeds), problem.unit, budget, targets, problem.device)
+        positions = [budget * i // evaluations for i in range(evaluations + 1)]
+        self.record = Record(seeds, positions, problem.dim, problem.device)
+        initial = self.root.fold(Purpose.INITIAL)
+        self.state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
+        self.iteration, self.wall = 0, 0.0
+        self._check_budget()
+        self.configuration = _configuration(algorithm, problem, seeds, budget, evaluations)
+        self.label = f"{algorithm.id}-{short_hash(self.configuration)}"
+        self.folder = None if out is None else out / self.label
+        if self.folder is not None:
+            self._open(self.folder, resume)
+
+    def _check_budget(self) -> None:
+        """One iteration has to fit; asking is free and changes nothing here."""
+        points, _ = self.algorithm.ask(self.state, self._stream(Purpose.ASK))
+        least = self.problem.worst_case(self.algorithm, points.shape[1])
+        if least > self.ledger.budget:
+            raise ValueError(
+                f"budget = {self.ledger.budget} {self.ledger.unit} is less than the {least} that one iteration "
+                f"of {self.algorithm.id} can take"
+            )
+
+    def _open(self, folder: Path, resume: bool) -> None:
+        state = folder / "state.safetensors"
+        if state.exists() and resume:
+            self._restore(state)
+        elif folder.exists() and not resume:
+            raise ValueError(f"out = {folder} exists already; resume it, or name another folder")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "config.json", self.configuration)
+
+    def run(self, progress: Progress) -> Result:
+        """Iterate until every run has stopped."""
+        # Reading a flag is free on a CPU and makes the host wait on a GPU, where a few idle iterations cost less.
+        unchecked = 1 if self.problem.device.type == "cpu" else 16
+        started = flushed = time.perf_counter() - self.wall
+        with torch.no_grad():
+            while bool(self.ledger.active.any()):
+                for _ in range(unchecked):
+                    self._iterate()
+                    self.wall = time.perf_counter() - started
+                if time.perf_counter() - flushed > FLUSH_SECONDS:
+                    self._flush(progress)
+                    self.wall = time.perf_counter() - started
+                    flushed = time.perf_counter()
+            self._capture_last()
+            self._flush(progress)
+        self.wall = time.perf_counter() - started
+        hits = self.ledger.hits()[:, 0] if self.ledger.targets else torch.full_like(self.ledger.failures, -1)
+        return Result(
+            self.label,
+            self.record.table(),
+            self.algorithm.recommend(self.state),
+            self.ledger.spent,
+            self.ledger.failures,
+            hits,
+            self.ledger.why(),
+            self.wall,
+            self.iteration,
+        )
+
+    def _stream(self, purpose: Purpose) -> Any:
+        return self.root.fold(purpose).at(self.iteration)
+
+    def _iterate(self) -> None:
+        algorithm, ledger = self.algorithm, self.ledger
+        iterate = algorithm.recommend(self.state)
+        points, asked = algorithm.ask(self.state, self._stream(Purpose.ASK))
+        ledger.admit(self.problem.worst_case(algorithm, points.shape[1]))
+        finite = torch.isfinite(points).all(-1).all(-1)
+        ledger.stop(~finite, NON_FINITE)
+        active = ledger.active
+        points = torch.where(finite[:, None, None], points, 0.0)
+
+        answer = self.problem.answer(algorithm, points, self._stream(Purpose.TRAIN), active)
+        told, metrics = algorithm.tell(asked, points, answer.feedback)
+        before = ledger.spent
+        ledger.charge(answer.total(), answer.failed)
+        self._capture(iterate, before, metrics)
+
+        sound = torch.isfinite(algorithm.recommend(told)).all(-1)
+        ledger.stop(~sound, NON_FINITE)
+        for reason, where in algorithm.stop(told).items():
+            ledger.stop(where, reason)
+        self.state = _keep(active & sound, told, self.state)
+        self.iteration += 1
+
+    def _capture(self, iterate: Tensor, before: Cost, metrics: Metrics) -> None:
+        """Put aside the iterates from before this iteration, where it passed a position."""
+        positions = self.record.positions
+        start, end = getattr(before, self.ledger.unit)[:, None], self.ledger.position[:, None]
+        crossed = (start <= positions) & (positions < end)
+        measures = {f"train/{name}": value for name, value in metrics.items()}
+        self.record.capture(crossed, iterate, before, self.wall, measures)
+
+    def _capture_last(self) -> None:
+        """The last iterate answers every position that is left."""
+        last = torch.zeros(len(self.root.seeds), len(self.record.positions), dtype=torch.bool)
+        last[:, -1] = True
+        iterate = self.algorithm.recommend(self.state)
+        self.record.capture(last.to(iterate.device), iterate, self.ledger.spent, self.wall, {})
+
+    def _flush(self, progress: Progress) -> None:
+        """Score what waits, write the record, show the progress."""
+        runs, slots, params = self.record.unscored()
+        for start in range(0, len(runs), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            self._score(runs[part], slots[part], params[part])
+        self._save()
+        done = float((self.ledger.position / self.ledger.budget).clamp(max=1).where(self.ledger.active, 1.0).mean())
+        progress(done, f"{int(self.ledger.position.sum()):,} {self.ledger.unit.replace('_', ' ')}")
+
+    def _score(self, runs: Tensor, slots: Tensor, params: Tensor) -> None:
+        stream = self.root._replace(seeds=self.root.seeds[runs]).fold(Purpose.EVALUATE).at(slots)
+        scores = self.problem.score(params, stream)
+        self.record.score(runs, slots, {f"eval/{name}": value for name, value in scores.items()})
+        spent = self.record.spent[AXES.index(self.ledger.unit), runs, slots]
+        self.ledger.reached(runs, spent, scores[self.problem.score_name])
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        parts = {f"algorithm/{key}": part for key, part in self.algorithm.pack(self.state).items()}
+        parts |= {f"ledger/{key}": part for key, part in self.ledger.pack().items()}
+        parts |= {f"record/{key}": part for key, part in self.record.pack().items()}
+        parts |= {"iteration": self.iteration, "wall": self.wall}
+        save_state(self.folder / "state.safetensors", parts, {"reasons": self.ledger.reasons})
+        write_curves(self.folder / "curves.parquet", self.record.table())
+
+    def _restore(self, path: Path) -> None:
+        parts, extra = load_state(path, self.problem.device)
+
+        def under(prefix: str) -> dict[str, Any]:
+            return {key.removeprefix(prefix): part for key, part in parts.items() if key.startswith(prefix)}
+
+        self.state = self.algorithm.unpack(self.state, under("algorithm/"))
+        self.ledger.unpack(under("ledger/"), extra["reasons"])
+        self.record.unpack(under("record/"))
+        self.iteration, self.wall = parts["iteration"], parts["wall"]
+
+
+def _keep(active: Tensor, new: Any, old: Any) -> Any:
+    """The new state for active runs [R], the old one for the others; what is shared by all runs is new."""
+
+    def choose(after: Any, before: Any) -> Any:
+        if not isinstance(after, Tensor):
+            return after
+        return torch.where(active.view(-1, *(1,) * (after.dim() - 1)), after, before)
+
+    return type(new)(*(choose(after, before) for after, before in zip(new, old, strict=True)))

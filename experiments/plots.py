@@ -1,0 +1,197 @@
+"""Figures: a curve and its band for each algorithm, and the share of runs that reached a threshold.
+
+Colours are Okabe and Ito's (2008), told apart by the colour-blind; line styles and markers tell them apart in grey.
+Figures are made without pyplot, so nothing here has global state or needs a display.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+from numpy.typing import ArrayLike
+
+from experiments.statistics import Floats, kaplan_meier
+
+Scale: TypeAlias = Literal["linear", "log"]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2, 2, 2, 2, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#666666"
+MARKERS_PER_CURVE = 8
+CURVES = "Line: interquartile mean of {runs}. Band: pointwise 95 % stratified-bootstrap interval."
+REACHED = "Line: Kaplan-Meier estimate from {runs}. Band: pointwise 95 % log-log interval."
+BOTH = (
+    "{runs}. Left: interquartile mean, stratified-bootstrap interval. "
+    "Right: Kaplan-Meier estimate, log-log interval. Bands are pointwise, 95 %."
+)
+
+
+class CurveBand(NamedTuple):
+    """One algorithm's curve; NaN is left out of the drawing."""
+
+    label: str
+    x: Floats
+    """[G] cost, ascending."""
+    centre: Floats
+    low: Floats
+    high: Floats
+    runs: int
+    """n behind each point."""
+
+
+def survival_band(label: str, times: ArrayLike, reached: ArrayLike, until: float) -> CurveBand:
+    """Share of runs that have reached the threshold, from 0 to at most `until`, the budget.
+
+    `times` [n] and `reached` [n] are as in `statistics.kaplan_meier`. Once all runs have reached it the share stays.
+    """
+    curve = kaplan_meier(times, reached)
+    x, centre, low, high = curve.times, 1 - curve.survival, 1 - curve.high, 1 - curve.low
+    if centre[-1] == 1 and x[-1] < until:
+        x, centre, low, high = np.append(x, until), *(np.append(part, part[-1]) for part in (centre, low, high))
+    return CurveBand(label, x, centre, low, high, np.size(times))
+
+
+def curves_figure(
+    curves: Sequence[CurveBand],
+    title: str,
+    x_label: str,
+    y_label: str,
+    threshold: float | None = None,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+) -> Figure:
+    """Curves against cost, with a dashed grey line at the threshold. Raises ValueError without curves."""
+    figure, (axes,) = _panels(1, title, CURVES, curves)
+    _draw_curves(axes, curves, x_label, y_label, threshold, x_scale, y_scale)
+    _legend(figure, axes)
+    return figure
+
+
+def survival_figure(
+    curves: Sequence[CurveBand], title: str, x_label: str, threshold: float, x_scale: Scale = "linear"
+) -> Figure:
+    """Share of runs that reached the threshold against cost; curves from `survival_band`. Raises ValueError without."""
+    figure, (axes,) = _panels(1, title, REACHED, curves)
+    _draw_survival(axes, curves, x_label, threshold, x_scale)
+    _legend(figure, axes)
+    return figure
+
+
+def comparison_figure(
+    curves: Sequence[CurveBand],
+    survivals: Sequence[CurveBand],
+    title: str,
+    x_label: str,
+    y_label: str,
+    threshold: float | None = None,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+) -> Figure:
+    """`curves_figure` left and `survival_figure` right, or the former alone where there is no threshold.
+
+    Raises ValueError without curves, and where the panels do not name the same algorithms in the same order.
+    """
+    if threshold is None:
+        return curves_figure(curves, title, x_label, y_label, None, x_scale, y_scale)
+    labels = [[band.label for band in bands] for bands in (curves, survivals)]
+    if labels[0] != labels[1]:
+        raise ValueError(f"curves are of {labels[0]} and survivals of {labels[1]}; both panels need the same, in order")
+    figure, (left, right) = _panels(2, title, BOTH, curves)
+    _draw_curves(left, curves, x_label, y_label, threshold, x_scale, y_scale)
+    _draw_survival(right, survivals, x_label, threshold, x_scale)
+    _legend(figure, left)
+    return figure
+
+
+def save(figure: Figure, path: Path | str) -> list[Path]:
+    """Write `path`.png at 150 dpi and `path`.pdf; either appears whole or not at all. Returns both paths."""
+    path = Path(path)
+    return [_write(figure, path.with_name(f"{path.name}.{suffix}")) for suffix in ("png", "pdf")]
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    # The same data gives the same bytes, and text stays text in the PDF: fonts as TrueType, no date.
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        with matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(whole, dpi=150, metadata=metadata)
+        os.replace(whole, path)
+    return path
+
+
+def _panels(count: int, title: str, caption: str, curves: Sequence[CurveBand]) -> tuple[Figure, list[Axes]]:
+    if not curves:
+        raise ValueError("curves is empty; a figure needs at least one")
+    figure = Figure(figsize=(7.0, 5.0) if count == 1 else (11.0, 5.0), layout="constrained")
+    figure.suptitle(title)
+    fewest, most = min(band.runs for band in curves), max(band.runs for band in curves)
+    runs = f"{most} run{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} runs"
+    figure.supxlabel(caption.format(runs=runs), fontsize="small", color=GREY)
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _draw_curves(
+    axes: Axes,
+    curves: Sequence[CurveBand],
+    x_label: str,
+    y_label: str,
+    threshold: float | None,
+    x_scale: Scale,
+    y_scale: Scale,
+) -> None:
+    _draw(axes, curves, steps=False)
+    if threshold is not None:
+        axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1.2, label=f"threshold {threshold:g}", zorder=1)
+    axes.set(xlabel=x_label, ylabel=y_label, yscale=y_scale)
+    _finish(axes, x_scale)
+
+
+def _draw_survival(axes: Axes, curves: Sequence[CurveBand], x_label: str, threshold: float, x_scale: Scale) -> None:
+    _draw(axes, curves, steps=True)
+    axes.set(xlabel=x_label, ylabel=f"share of runs that reached {threshold:g}", ylim=(-0.03, 1.03))
+    _finish(axes, x_scale)
+
+
+def _draw(axes: Axes, curves: Sequence[CurveBand], steps: bool) -> None:
+    for i, band in enumerate(curves):
+        colour = COLOURS[i % len(COLOURS)]
+        every = max(1, len(band.x) // MARKERS_PER_CURVE)
+        axes.fill_between(
+            band.x, band.low, band.high, step="post" if steps else None, color=colour, alpha=0.15, linewidth=0
+        )
+        axes.plot(
+            band.x,
+            band.centre,
+            label=band.label,
+            color=colour,
+            linestyle=LINES[i % len(LINES)],
+            marker=MARKERS[i % len(MARKERS)],
+            # Shifted from curve to curve, so that markers of overlapping curves do not hide each other.
+            markevery=(i % every, every),
+            markersize=5,
+            linewidth=1.8,
+            drawstyle="steps-post" if steps else "default",
+        )
+
+
+def _finish(axes: Axes, x_scale: Scale) -> None:
+    axes.set_xscale(x_scale)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color="#e0e0e0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Beside the panels, where it cannot hide data."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)

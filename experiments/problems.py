@@ -1,0 +1,297 @@
+"""A problem is what the loop runs an algorithm on: it answers the points asked, and scores the iterate.
+
+    PolicyProblem     an environment, a policy network and a discount: J(theta) from sampled trajectories
+    ObjectiveProblem  a function of x: values for derivative-free optimizers, exact derivatives for the agents
+
+Everything minimises inside: feedback is about f = -J. Scores are for people: the return of the iterate, or -f.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.algorithm import Algorithm
+from envs.core import Cost, Env, Evaluation
+from envs.policies import Network
+from envs.random import Stream
+from envs.rollout import returns, rollout
+from experiments.ledger import Unit
+from rl.core import PolicyGradient
+from rl.estimators import Estimator, TrajectoryOracle
+from zeroth_order.core import Objective, Values
+from zeroth_order.objectives.policy_return import PolicyReturn
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Feedback at the asked points, and its price."""
+
+    feedback: Any
+    """What `Algorithm.tell` takes."""
+    cost: Cost
+    failed: Tensor
+    """[R] int64, evaluations (episodes, or values) that came back non-finite."""
+    charged: list[Cost] = field(default_factory=list)
+    """Products that the algorithm asked the feedback for, known after `tell`."""
+
+    def total(self) -> Cost:
+        """Everything this iteration cost."""
+        total = self.cost
+        for cost in self.charged:
+            total = total.plus(cost)
+        return total
+
+
+def _values(evaluation: Evaluation, active: Tensor) -> Values:
+    return Values(torch.where(active[:, None], evaluation.values, torch.nan))
+
+
+@dataclass(frozen=True)
+class Problem(ABC):
+    """What the loop needs; see the module."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Id of the environment or objective."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """d."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> Unit:
+        """Currency of the budget."""
+
+    @property
+    @abstractmethod
+    def score_name(self) -> str:
+        """What `score` measures; higher is better."""
+
+    @property
+    @abstractmethod
+    def threshold(self) -> float | None:
+        """Score at which the problem counts as solved."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+
+    @abstractmethod
+    def init(self, stream: Stream) -> Tensor:
+        """Where the runs start, [R, d]."""
+
+    @abstractmethod
+    def check(self, algorithm: Algorithm) -> None:
+        """Raise ValueError where the algorithm cannot work on this problem."""
+
+    @abstractmethod
+    def worst_case(self, algorithm: Algorithm, points: int) -> int:
+        """Most that an iteration with K points can spend of the budget."""
+
+    @abstractmethod
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
+        """Feedback at points [R, K, d]; values of runs that are not `active` [R] come back as NaN."""
+
+    @abstractmethod
+    def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
+        """Named measures [n] of points [n, d], `score_name` first; not charged."""
+
+
+@dataclass(frozen=True)
+class PolicyProblem(Problem):
+    """Maximise the discounted return of a policy in an environment."""
+
+    env: Env
+    policy: Network
+    discount: float = 0.99
+    estimator: Estimator = Estimator()
+    """How agents estimate derivatives, and with how many episodes per point."""
+    query_episodes: int = 1
+    """Episodes that one query of a derivative-free optimizer averages."""
+    common_random_numbers: bool = True
+    """Whether the points of one query batch see the same random numbers."""
+    evaluation_episodes: int = 20
+    greedy_evaluation: bool = False
+    """Score the most likely action instead of the sampled one."""
+    target: float | None = None
+    """Overrides the environment's threshold."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.discount <= 1.0:
+            raise ValueError(f"discount = {self.discount} is not in (0, 1]")
+        for name in ("query_episodes", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be >= 1")
+
+    @property
+    def name(self) -> str:
+        """Id of the environment."""
+        return self.env.spec.id
+
+    @property
+    def dim(self) -> int:
+        """Parameters of the policy."""
+        return self.policy.dim
+
+    @property
+    def unit(self) -> Unit:
+        """Environment steps."""
+        return "env_steps"
+
+    @property
+    def score_name(self) -> str:
+        """Undiscounted return of the iterate."""
+        return "return"
+
+    @property
+    def threshold(self) -> float | None:
+        """The target, or else the environment's own threshold."""
+        return self.env.spec.threshold if self.target is None else self.target
+
+    @property
+    def device(self) -> torch.device:
+        """The environment's."""
+        return self.env.device
+
+    def init(self, stream: Stream) -> Tensor:
+        """The policy's initialisation."""
+        return self.policy.init(stream, self.env.dtype)
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Agents need a policy with a density."""
+        if isinstance(algorithm, PolicyGradient) and not self.policy.head.draws:
+            raise ValueError(f"{algorithm.id} needs a stochastic policy, head = {self.policy.head} is deterministic")
+
+    def worst_case(self, algorithm: Algorithm, points: int) -> int:
+        """All episodes at full length."""
+        agent = isinstance(algorithm, PolicyGradient)
+        return points * (self.estimator.episodes if agent else self.query_episodes) * self.env.spec.horizon
+
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
+        """Trajectories for agents, returns for optimizers."""
+        if isinstance(algorithm, PolicyGradient):
+            trajectory = rollout(self.env, self.policy, points, self.estimator.episodes, stream, active=active)
+            oracle = TrajectoryOracle.of(self.policy, points, trajectory, self.discount, self.estimator)
+            return Answer(oracle, trajectory.cost, (~oracle.valid).sum((1, 2)), oracle.charged)
+        evaluation = self.black_box.evaluate(points, stream, active)
+        return Answer(_values(evaluation, active), evaluation.cost, evaluation.aux["failed"])
+
+    @property
+    def black_box(self) -> PolicyReturn:
+        """The same problem as an objective."""
+        return PolicyReturn(self.env, self.policy, self.discount, self.query_episodes, self.common_random_numbers)
+
+    def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
+        """Mean undiscounted return and length over the evaluation episodes that did not fail."""
+        policy = self.policy.greedy() if self.greedy_evaluation else self.policy
+        found = returns(self.env, policy, points[:, None], self.evaluation_episodes, stream)
+        lengths = found.lengths.to(found.values.dtype).mean((1, 2))
+        return {"return": found.values[:, 0], "length": lengths}
+
+
+@dataclass(frozen=True)
+class ObjectiveProblem(Problem):
+    """Minimise a function. One value is one query; so is one exact gradient, and so is one exact product."""
+
+    objective: Objective
+    tolerance: float = 1e-2
+    """Distance from the optimal value at which the problem counts as solved."""
+    dtype: torch.dtype = torch.float64
+    place: torch.device = torch.device("cpu")
+
+    @property
+    def name(self) -> str:
+        """Id of the objective."""
+        return self.objective.id
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.objective.dim
+
+    @property
+    def unit(self) -> Unit:
+        """Queries."""
+        return "queries"
+
+    @property
+    def score_name(self) -> str:
+        """The value with its sign turned, so that higher is better."""
+        return "negative value"
+
+    @property
+    def threshold(self) -> float | None:
+        """-(f* + tolerance), where f* is known."""
+        return None if self.objective.optimum is None else -(self.objective.optimum[1] + self.tolerance)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the points live."""
+        return self.place
+
+    def init(self, stream: Stream) -> Tensor:
+        """Uniform in the bounds; standard normal where there are none."""
+        if self.objective.bounds is None:
+            return stream.normal(self.dim, dtype=self.dtype)
+        low, high = (bound.to(self.place, self.dtype) for bound in self.objective.bounds)
+        return low + (high - low) * stream.uniform(self.dim, dtype=self.dtype)
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Any algorithm works where f is differentiable."""
+
+    def worst_case(self, algorithm: Algorithm, points: int) -> int:
+        """One query for each value, gradient or product: agents may ask for two at a point."""
+        return points * (2 if isinstance(algorithm, PolicyGradient) else 1)
+
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
+        """Exact derivatives for agents, values for optimizers."""
+        if isinstance(algorithm, PolicyGradient):
+            charged: list[Cost] = []
+            exact = ExactOracle(self.objective, points, stream, charged)
+            zero = Cost.zeros(len(points), points.device)
+            return Answer(exact, zero, zero.queries, charged)
+        evaluation = self.objective.evaluate(points, stream)
+        return Answer(_values(evaluation, active), evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1))
+
+    def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
+        """-f."""
+        return {"negative value": -self.objective.evaluate(points[:, None], stream).values[:, 0]}
+
+
+@dataclass(frozen=True)
+class ExactOracle:
+    """Exact derivatives of an objective by automatic differentiation; the `rl.Oracle` of a noise-free problem."""
+
+    objective: Objective
+    points: Tensor
+    stream: Stream
+    charged: list[Cost]
+
+    def gradient(self) -> Tensor:
+        """[R, K, d]; one query a point."""
+        return self._gradient(create_graph=False)[0].detach()
+
+    def hvp(self, u: Tensor) -> Tensor:
+        """Hessian times u [R, K, d]; one query and one product a point."""
+        gradient, points = self._gradient(create_graph=True, hvps=self.points.shape[1])
+        (product,) = torch.autograd.grad((gradient * u).sum(), points)
+        return product
+
+    def at_point(self, k: int) -> "ExactOracle":
+        """The oracle at point k alone, [R, 1, d]."""
+        return ExactOracle(self.objective, self.points[:, k : k + 1], self.stream, self.charged)
+
+    def _gradient(self, create_graph: bool, hvps: int = 0) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            points = self.points.detach().requires_grad_()
+            evaluation = self.objective.evaluate(points, self.stream)
+            (gradient,) = torch.autograd.grad(evaluation.values.sum(), points, create_graph=create_graph)
+        self.charged.append(evaluation.cost._replace(hvps=evaluation.cost.hvps + hvps))
+        return gradient, points
