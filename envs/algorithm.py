@@ -48,7 +48,9 @@ class Schedule:
         """Value at iteration t, a number or [R]."""
         value = self.scale * (2.0 / (t + 2.0)) ** self.exponent
         if isinstance(value, Tensor) or isinstance(self.floor, Tensor):
-            return torch.maximum(torch.as_tensor(value), torch.as_tensor(self.floor, dtype=torch.as_tensor(value).dtype))
+            return torch.maximum(
+                torch.as_tensor(value), torch.as_tensor(self.floor, dtype=torch.as_tensor(value).dtype)
+            )
         return max(value, self.floor)
 
     def check(self, name: str, high: float = float("inf")) -> None:
@@ -71,7 +73,7 @@ def check_range(
 
 
 class Algorithm(ABC):
-    """Base of `rl.PolicyGradient` and `zeroth_order.Optimizer`; an algorithm is a frozen dataclass of hyper-parameters."""
+    """Base of `rl.PolicyGradient` and `zeroth_order.Optimizer`; an algorithm is a frozen dataclass of its settings."""
 
     id: ClassVar[str]
     """Name on the command line."""

@@ -41,6 +41,11 @@ class Cost(NamedTuple):
         zero = Cost.zeros(runs, device)
         return zero._replace(**{name: getattr(zero, name) + amount for name, amount in amounts.items()})
 
+    def spread(self, rows: Tensor, runs: int) -> "Cost":
+        """The cost of the runs `rows` [n] as that of all `runs`; the others cost nothing."""
+        zero = Cost.zeros(runs, rows.device)
+        return Cost(*(whole.index_copy(0, rows, part) for whole, part in zip(zero, self, strict=True)))
+
     def plus(self, other: "Cost") -> "Cost":
         """Sum of two costs."""
         return Cost(*(a + b for a, b in zip(self, other, strict=True)))
@@ -123,7 +128,7 @@ class Env(ABC):
     def transition(self, state: State, action: Tensor, uniform: Tensor | None) -> tuple[State, Tensor, Tensor]:
         """One step: state, reward [...], terminated [...] bool.
 
-        `action` is [...] int64 (Discrete) or [..., A] (Box); `uniform` is [..., transition_draws], or None where that is 0.
+        `action` is [...] int64 (Discrete) or [..., A] (Box); `uniform` is [..., transition_draws], None if that is 0.
         """
 
     @abstractmethod

@@ -8,6 +8,7 @@ import math
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import torch
@@ -81,7 +82,7 @@ class Network(ABC):
     def widths(self) -> tuple[tuple[int, int], ...]:
         """(in, out) of each layer."""
         sizes = (self.spec.observation_size, *self.hidden, self.head.size)
-        return tuple(zip(sizes[:-1], sizes[1:], strict=True))
+        return tuple(pairwise(sizes))
 
     @property
     def dim(self) -> int:
@@ -185,9 +186,12 @@ class PolicyModule(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(policy.widths):
-            layers += [nn.Tanh()] * bool(i) + [nn.Linear(fan_in, fan_out, bias=policy.bias)]
+            # Without an initialisation, which would draw from the global generator.
+            linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out, bias=policy.bias)
+            layers += [nn.Tanh()] * bool(i) + [linear]
         self.network = nn.Sequential(*layers)
-        self.free = nn.Parameter(torch.zeros(policy.head.extra)) if policy.head.extra else None
+        # In a list, because a module lists its own parameters before those of its parts, and these come last.
+        self.free = nn.ParameterList([torch.zeros(policy.head.extra)] if policy.head.extra else [])
         self.greedy = policy.head.greedy()
 
     def forward(self, obs: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class Stream(NamedTuple):
         return self._replace(lanes=lanes)
 
     def words(self, size: int, start: int = 0) -> Tensor:
-        """Words `start .. start + size` of each sequence, [R, *L, size] int64 in [0, 2^32). `start` is a multiple of 4."""
+        """Words `start .. start + size` of each sequence, [R, *L, size] int64 in [0, 2^32); `start` in fours."""
         if start % 4:
             raise ValueError(f"start = {start} is not a multiple of 4, the words of a Philox block")
         device = self.seeds.device
@@ -102,7 +102,7 @@ class Stream(NamedTuple):
     def uniform(self, size: int, start: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
         """Uniforms in the open interval (0, 1), [R, *L, size].
 
-        They have 23 bits and sit in the middle of their cells: exact in float32, so both precisions see the same numbers.
+        They have 23 bits and sit in the middle of their cells: exact in float32, so both precisions see the same.
         """
         return ((self.words(size, start) >> 9).to(dtype) + 0.5) * 2.0**-23
 

@@ -20,17 +20,17 @@ from envs.tabular import TabularMDP
 T = TypeVar("T")
 
 
-class UnknownId(ValueError):
+class UnknownIdError(ValueError):
     """An id that no registry entry has; the message names what there is."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Read-only mapping of ids; `group` is the entry-point group that adds to it, loaded on a look-up."""
+    """Read-only mapping of ids; `group` is the entry-point group that adds to it, if any, loaded on a look-up."""
 
-    def __init__(self, kind: str, group: str, entries: Mapping[str, T]) -> None:
+    def __init__(self, kind: str, group: str | None, entries: Mapping[str, T]) -> None:
         self.kind = kind
         self._entries = dict(entries)
-        self._external = {point.name: point for point in entry_points(group=group)}
+        self._external = {point.name: point for point in entry_points(group=group)} if group else {}
         clash = self._entries.keys() & self._external.keys()
         if clash:
             raise ValueError(f"entry points of group {group!r} redefine {sorted(clash)}")
@@ -40,7 +40,7 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._entries[key]
         if key in self._external:
             return self._external[key].load()
-        raise UnknownId(f"unknown {self.kind} {key!r}; known: {', '.join(self)}")
+        raise UnknownIdError(f"unknown {self.kind} {key!r}; known: {', '.join(self)}")
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries or key in self._external
@@ -84,7 +84,7 @@ def make(
     """The environment registered as `id`, or any Gymnasium one as "gym:<its id>", which runs on the CPU.
 
     `device` is "auto", "cpu" or "cuda", `dtype` float32 or float64, `horizon` replaces the environment's time limit and
-    `options` are the environment's own. Raises UnknownId, and ValueError for anything that is not allowed.
+    `options` are the environment's own. Raises UnknownIdError, and ValueError for anything that is not allowed.
     """
     place = select_device(device)
     if dtype not in (torch.float32, torch.float64):

@@ -1,7 +1,7 @@
 """Rollouts: policies [R, K, d] x E episodes, with masks, time limits and accounting in one place.
 
-`rollout` stores trajectories, `returns` only sums rewards. The plain backend steps all lanes together through `_steps`;
-an episode that is over keeps being stepped there, but nothing of it is counted, rewarded or stored. It is the definition
+`rollout` stores trajectories, `returns` only sums rewards. The plain backend steps all lanes together in `_steps`; an
+episode that is over keeps being stepped there, but nothing of it is counted, rewarded or stored. It is the definition
 of correct; a fused backend, where there is one, follows the same draws to the same episodes up to rounding.
 """
 
@@ -94,32 +94,30 @@ def rollout(
     episodes: int,
     stream: Stream,
     common: bool = False,
-    active: Tensor | None = None,
     backend: Backend = "auto",
 ) -> Trajectory:
     """Sample E = `episodes` trajectories at every point of params [R, K, d].
 
-    With `common`, the K points of a run see the same random numbers. Runs that are not `active` [R] take no step and
-    cost nothing. Raises ValueError on a bad argument.
+    With `common`, the K points of a run see the same random numbers. Raises ValueError on a bad argument.
     """
-    active = _check(env, policy, params, episodes, stream, active)
+    _check(env, policy, params, episodes, stream)
     if backend_for(env, policy, backend) == "fused":
-        found = cpu.simulate(env, policy, params, episodes, stream, active, 1.0, common, POINT_LANES, store=True)
+        found = cpu.simulate(env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
         return _from_kernel(found, env.spec.horizon)
     shape, horizon = (*params.shape[:2], episodes), env.spec.horizon
     buffers: list[Tensor] = []
     last_obs = params.new_zeros(*shape, env.spec.observation_size)
     t = 0
-    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common, active)):
-        parts = step[:-1]
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
+        parts = list(step[:-1])
         if not buffers:
             buffers = [part.new_zeros(*shape, horizon, *part.shape[3:]) for part in parts]
         for buffer, part in zip(buffers, parts, strict=True):
             buffer[:, :, :, t] = part
         last_obs = torch.where(step.mask[..., None], step.next_obs, last_obs)
     steps = min(t // BLOCK * BLOCK + BLOCK, horizon)
-    parts = _outside_zero([buffer[:, :, :, :steps] for buffer in buffers[:-1]], buffers[-1][:, :, :, :steps])
-    return Trajectory(*parts, last_obs, _cost(buffers[-1].sum(-1)))
+    whole = _outside_zero([buffer[:, :, :, :steps] for buffer in buffers[:-1]], buffers[-1][:, :, :, :steps])
+    return Trajectory._make((*whole, last_obs, _cost(buffers[-1].sum(-1))))
 
 
 def _outside_zero(parts: list[Tensor], mask: Tensor) -> list[Tensor]:
@@ -137,28 +135,27 @@ def returns(
     stream: Stream,
     discount: float = 1.0,
     common: bool = False,
-    active: Tensor | None = None,
     backend: Backend = "auto",
 ) -> Returns:
     """Mean discounted return of E = `episodes` episodes at every point of params [R, K, d], without storing them.
 
-    Arguments as for `rollout`; the values of runs that are not active are NaN.
+    Arguments as for `rollout`.
     """
-    active = _check(env, policy, params, episodes, stream, active)
+    _check(env, policy, params, episodes, stream)
     if backend_for(env, policy, backend) == "fused":
-        found = cpu.simulate(env, policy, params, episodes, stream, active, discount, common, POINT_LANES, store=False)
+        found = cpu.simulate(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
         return _mean(found.total, found.lengths)
     total = params.new_zeros(*params.shape[:2], episodes)
     lengths = torch.zeros_like(total, dtype=torch.int64)
-    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common, active)):
+    for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
         total = total + torch.where(step.mask, step.reward, 0.0) * discount**t
         lengths += step.mask
     return _mean(total, lengths)
 
 
 def _mean(total: Tensor, lengths: Tensor) -> Returns:
-    counts = torch.isfinite(total) & (lengths > 0)
-    values = torch.where(counts, total, 0.0).sum(-1) / counts.sum(-1)
+    finite = torch.isfinite(total)
+    values = torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
     return Returns(values, total, lengths, _cost(lengths))
 
 
@@ -169,20 +166,19 @@ def _from_kernel(found: cpu.Episodes, horizon: int) -> Trajectory:
     last = time == lengths - 1
     stored = [part[:, :, :, : len(time)] for part in (found.obs, found.action, found.log_prob, found.reward)]
     flags = [last & found.terminated[..., None], last & (lengths == horizon)]
-    return Trajectory(*_outside_zero(stored + flags, time < lengths), found.last_obs, _cost(found.lengths))
+    whole = _outside_zero(stored + flags, time < lengths)
+    return Trajectory._make((*whole, found.last_obs, _cost(found.lengths)))
 
 
 @torch.no_grad()
-def _steps(
-    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool, active: Tensor
-) -> Iterator[_Step]:
+def _steps(env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, common: bool) -> Iterator[_Step]:
     """The time loop."""
     shape = (*params.shape[:2], episodes)
     stream = stream.spread(_lanes(1 if common else shape[1], episodes, params.device))
     state = env.reset(shape, stream.fold(Purpose.RESET))
     weights = policy.unpack(params)
     obs = env.observe(state)
-    alive = active[:, None, None].expand(shape)
+    alive = torch.ones(shape, dtype=torch.bool, device=params.device)
     never = torch.zeros_like(alive)
     for t in range(env.spec.horizon):
         if t % BLOCK == 0:
@@ -229,14 +225,12 @@ def _time_first(draws: Tensor, shape: tuple[int, ...], size: int, n: int) -> Ten
 
 
 def _cost(lengths: Tensor) -> Cost:
-    started = lengths > 0
-    queries, episodes = started.any(-1).sum(1), started.sum((1, 2))
-    return Cost.each(len(lengths), lengths.device, queries=queries, episodes=episodes, env_steps=lengths.sum((1, 2)))
+    runs, points, episodes = lengths.shape
+    steps = lengths.sum((1, 2))
+    return Cost.each(runs, lengths.device, queries=points, episodes=points * episodes, env_steps=steps)
 
 
-def _check(
-    env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream, active: Tensor | None
-) -> Tensor:
+def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream) -> None:
     if params.dim() != 3 or params.shape[-1] != policy.dim:
         raise ValueError(f"params has shape {tuple(params.shape)}, expected [R, K, {policy.dim}]")
     if params.shape[0] != len(stream.seeds):
@@ -245,7 +239,3 @@ def _check(
         raise ValueError(f"episodes = {episodes} is not in [1, {POINT_LANES}]")
     if policy.spec.observation_size != env.spec.observation_size or policy.spec.action != env.spec.action:
         raise ValueError(f"the policy is for {policy.spec.id}, the environment is {env.spec.id}")
-    everyone = torch.ones(params.shape[0], dtype=torch.bool, device=params.device)
-    if active is not None and active.shape != everyone.shape:
-        raise ValueError(f"active has shape {tuple(active.shape)}, expected [{params.shape[0]}]")
-    return everyone if active is None else active

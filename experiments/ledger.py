@@ -37,9 +37,7 @@ class Ledger:
 
     def charge(self, cost: Cost, failures: Tensor) -> Tensor:
         """Add what an iteration cost to the runs that are active; returns them, [R] bool."""
-        self.spent = Cost(
-            *(old + torch.where(self.active, new, 0) for old, new in zip(self.spent, cost, strict=True))
-        )
+        self.spent = Cost(*(old + torch.where(self.active, new, 0) for old, new in zip(self.spent, cost, strict=True)))
         self.failures = self.failures + torch.where(self.active, failures, 0)
         return self.active
 

@@ -25,7 +25,8 @@ from envs.core import Cost
 from envs.random import Purpose, streams
 from experiments.describe import describe, short_hash
 from experiments.ledger import NON_FINITE, Ledger
-from experiments.problems import Problem
+from experiments.problems import Problem, spread
+from experiments.provenance import provenance
 from experiments.record import AXES, Record, load_state, save_state, write_curves, write_json
 
 FLUSH_SECONDS = 2.0
@@ -72,19 +73,32 @@ def run(
 ) -> Result:
     """Run an algorithm on a problem for all seeds at once.
 
-    `seeds` is their number, counted from `seed`, or the seeds themselves; `budget` is environment steps (or queries) per
-    seed; the iterate is scored at `evaluations` + 1 equal positions of it. With `out`, the record is kept in
+    `seeds` is their number, counted from `seed`, or the seeds themselves; `budget` is environment steps (or queries)
+    per seed; the iterate is scored at `evaluations` + 1 equal positions of it. With `out`, the record is kept in
     `<out>/<label>/`, and `resume` continues it. Raises ValueError for bad input, before any work.
     """
     numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers:
-        raise ValueError(f"seeds = {seeds} must be >= 1")
+    check_run(algorithm, problem, numbers, budget, evaluations)
+    return _Loop(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
+
+
+def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> None:
+    """Raise ValueError, naming the field, for what `run` cannot do."""
+    if not seeds:
+        raise ValueError("seeds is empty; at least one is needed")
     if budget < 1:
         raise ValueError(f"budget = {budget} must be >= 1")
     if evaluations < 1:
         raise ValueError(f"evaluations = {evaluations} must be >= 1")
     problem.check(algorithm)
-    return _Loop(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
+    initial = streams(seeds[:1], problem.device).fold(Purpose.INITIAL)
+    state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
+    points, _ = algorithm.ask(state, initial)
+    least = problem.worst_case(algorithm, points.shape[1])
+    if least > budget:
+        raise ValueError(
+            f"budget = {budget} is less than the {least} {problem.unit} that one iteration of {algorithm.id} can take"
+        )
 
 
 def label_of(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> str:
@@ -125,22 +139,11 @@ class _Loop:
         initial = self.root.fold(Purpose.INITIAL)
         self.state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
         self.iteration, self.wall = 0, 0.0
-        self._check_budget()
         self.configuration = _configuration(algorithm, problem, seeds, budget, evaluations)
         self.label = f"{algorithm.id}-{short_hash(self.configuration)}"
         self.folder = None if out is None else out / self.label
         if self.folder is not None:
             self._open(self.folder, resume)
-
-    def _check_budget(self) -> None:
-        """One iteration has to fit; asking is free and changes nothing here."""
-        points, _ = self.algorithm.ask(self.state, self._stream(Purpose.ASK))
-        least = self.problem.worst_case(self.algorithm, points.shape[1])
-        if least > self.ledger.budget:
-            raise ValueError(
-                f"budget = {self.ledger.budget} {self.ledger.unit} is less than the {least} that one iteration "
-                f"of {self.algorithm.id} can take"
-            )
 
     def _open(self, folder: Path, resume: bool) -> None:
         state = folder / "state.safetensors"
@@ -151,6 +154,7 @@ class _Loop:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", self.configuration)
+            write_json(folder / "provenance.json", provenance() | {"seeds": self.configuration["seeds"]})
 
     def run(self, progress: Progress) -> Result:
         """Iterate until every run has stopped."""
@@ -194,11 +198,15 @@ class _Loop:
         ledger.stop(~finite, NON_FINITE)
         active = ledger.active
         points = torch.where(finite[:, None, None], points, 0.0)
+        if active.device.type == "cpu" and not bool(active.any()):
+            return
 
-        answer = self.problem.answer(algorithm, points, self._stream(Purpose.TRAIN), active)
-        told, metrics = algorithm.tell(asked, points, answer.feedback)
+        rows = self._rows(active)
+        stream = self._stream(Purpose.TRAIN)
+        answer = self.problem.answer(algorithm, points[rows], stream._replace(seeds=stream.seeds[rows]))
+        told, metrics = algorithm.tell(asked, points, answer.spread_feedback(rows, len(points)))
         before = ledger.spent
-        ledger.charge(answer.total(), answer.failed)
+        ledger.charge(answer.total().spread(rows, len(points)), spread(answer.failed, rows, len(points), 0))
         self._capture(iterate, before, metrics)
 
         sound = torch.isfinite(algorithm.recommend(told)).all(-1)
@@ -207,6 +215,12 @@ class _Loop:
             ledger.stop(where, reason)
         self.state = _keep(active & sound, told, self.state)
         self.iteration += 1
+
+    def _rows(self, active: Tensor) -> Tensor:
+        """The runs that are worth evaluating: the active ones, where counting them does not make the host wait."""
+        return (
+            active.nonzero()[:, 0] if active.device.type == "cpu" else torch.arange(len(active), device=active.device)
+        )
 
     def _capture(self, iterate: Tensor, before: Cost, metrics: Metrics) -> None:
         """Put aside the iterates from before this iteration, where it passed a position."""

@@ -7,22 +7,51 @@ Everything minimises inside: feedback is about f = -J. Scores are for people: th
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from envs.algorithm import Algorithm
-from envs.core import Cost, Env, Evaluation
+from envs.core import Cost, Env
 from envs.policies import Network
 from envs.random import Stream
 from envs.rollout import returns, rollout
 from experiments.ledger import Unit
-from rl.core import PolicyGradient
+from rl.core import Oracle, PolicyGradient
 from rl.estimators import Estimator, TrajectoryOracle
 from zeroth_order.core import Objective, Values
 from zeroth_order.objectives.policy_return import PolicyReturn
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class SpreadOracle:
+    """The oracle of some runs seen as one of all R: derivatives of the others are 0."""
+
+    inner: Oracle
+    rows: Tensor
+    runs: int
+
+    def gradient(self) -> Tensor:
+        """[R, K, d]."""
+        return spread(self.inner.gradient(), self.rows, self.runs, 0.0)
+
+    def hvp(self, u: Tensor) -> Tensor:
+        """Hessian times u [R, K, d]."""
+        return spread(self.inner.hvp(u[self.rows]), self.rows, self.runs, 0.0)
+
+    def at_point(self, k: int) -> "SpreadOracle":
+        """The oracle at point k alone."""
+        return SpreadOracle(self.inner.at_point(k), self.rows, self.runs)
+
+
+def spread(part: Tensor, rows: Tensor, runs: int, rest: float) -> Tensor:
+    """What is known of the runs `rows` [n] as a tensor of all R, with `rest` elsewhere."""
+    whole = part.new_full((runs, *part.shape[1:]), rest)
+    return whole.index_copy(0, rows, part)
 
 
 @dataclass(frozen=True)
@@ -44,9 +73,11 @@ class Answer:
             total = total.plus(cost)
         return total
 
-
-def _values(evaluation: Evaluation, active: Tensor) -> Values:
-    return Values(torch.where(active[:, None], evaluation.values, torch.nan))
+    def spread_feedback(self, rows: Tensor, runs: int) -> Any:
+        """The feedback of the runs `rows` [n] as that of all R: the others have failed values, or derivatives of 0."""
+        if isinstance(self.feedback, Values):
+            return Values(spread(self.feedback.values, rows, runs, torch.nan))
+        return SpreadOracle(self.feedback, rows, runs)
 
 
 @dataclass(frozen=True)
@@ -91,13 +122,17 @@ class Problem(ABC):
     def check(self, algorithm: Algorithm) -> None:
         """Raise ValueError where the algorithm cannot work on this problem."""
 
+    def answered_by(self, estimator: Estimator, query_episodes: int, episodes: int | None) -> "Problem":
+        """The same problem, answering with this estimator and effort; `episodes` overrides both numbers of them."""
+        return self
+
     @abstractmethod
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
         """Most that an iteration with K points can spend of the budget."""
 
     @abstractmethod
-    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
-        """Feedback at points [R, K, d]; values of runs that are not `active` [R] come back as NaN."""
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream) -> Answer:
+        """Feedback at points [R, K, d]."""
 
     @abstractmethod
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
@@ -169,19 +204,25 @@ class PolicyProblem(Problem):
         if isinstance(algorithm, PolicyGradient) and not self.policy.head.draws:
             raise ValueError(f"{algorithm.id} needs a stochastic policy, head = {self.policy.head} is deterministic")
 
+    def answered_by(self, estimator: Estimator, query_episodes: int, episodes: int | None) -> "PolicyProblem":
+        """The same problem with another estimator and other numbers of episodes per point."""
+        if episodes is not None:
+            estimator, query_episodes = replace(estimator, episodes=episodes), episodes
+        return replace(self, estimator=estimator, query_episodes=query_episodes)
+
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
         """All episodes at full length."""
         agent = isinstance(algorithm, PolicyGradient)
         return points * (self.estimator.episodes if agent else self.query_episodes) * self.env.spec.horizon
 
-    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream) -> Answer:
         """Trajectories for agents, returns for optimizers."""
         if isinstance(algorithm, PolicyGradient):
-            trajectory = rollout(self.env, self.policy, points, self.estimator.episodes, stream, active=active)
+            trajectory = rollout(self.env, self.policy, points, self.estimator.episodes, stream)
             oracle = TrajectoryOracle.of(self.policy, points, trajectory, self.discount, self.estimator)
             return Answer(oracle, trajectory.cost, (~oracle.valid).sum((1, 2)), oracle.charged)
-        evaluation = self.black_box.evaluate(points, stream, active)
-        return Answer(_values(evaluation, active), evaluation.cost, evaluation.aux["failed"])
+        evaluation = self.black_box.evaluate(points, stream)
+        return Answer(Values(evaluation.values), evaluation.cost, evaluation.aux["failed"])
 
     @property
     def black_box(self) -> PolicyReturn:
@@ -204,7 +245,7 @@ class ObjectiveProblem(Problem):
     tolerance: float = 1e-2
     """Distance from the optimal value at which the problem counts as solved."""
     dtype: torch.dtype = torch.float64
-    place: torch.device = torch.device("cpu")
+    place: torch.device = CPU
 
     @property
     def name(self) -> str:
@@ -250,7 +291,7 @@ class ObjectiveProblem(Problem):
         """One query for each value, gradient or product: agents may ask for two at a point."""
         return points * (2 if isinstance(algorithm, PolicyGradient) else 1)
 
-    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream, active: Tensor) -> Answer:
+    def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream) -> Answer:
         """Exact derivatives for agents, values for optimizers."""
         if isinstance(algorithm, PolicyGradient):
             charged: list[Cost] = []
@@ -258,7 +299,7 @@ class ObjectiveProblem(Problem):
             zero = Cost.zeros(len(points), points.device)
             return Answer(exact, zero, zero.queries, charged)
         evaluation = self.objective.evaluate(points, stream)
-        return Answer(_values(evaluation, active), evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1))
+        return Answer(Values(evaluation.values), evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1))
 
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
         """-f."""

@@ -69,10 +69,8 @@ class Record:
         self._params = torch.zeros(runs, slots + 1, dim, device=device)
         self._rows = torch.arange(runs, device=device)
 
-    def capture(
-        self, crossed: Tensor, params: Tensor, spent: Cost, wall: float, measures: dict[str, Tensor]
-    ) -> None:
-        """Put the iterate `params` [R, d] that had cost `spent` into the last slot of `crossed` [R, G] bool, per run."""
+    def capture(self, crossed: Tensor, params: Tensor, spent: Cost, wall: float, measures: dict[str, Tensor]) -> None:
+        """Put the iterate `params` [R, d] that had cost `spent` into each run's last slot of `crossed` [R, G] bool."""
         last = crossed.shape[1] - 1 - crossed.flip(1).to(torch.int8).argmax(1)
         slot = torch.where(crossed.any(1), last, crossed.shape[1])
         self._params = self._params.to(params.dtype)
@@ -125,9 +123,7 @@ class Record:
         """Continue from a checkpoint."""
         self.filled, self.scored = parts["filled"], parts["scored"]
         self.spent, self.wall = parts["spent"], parts["wall"]
-        self.values = {
-            name.removeprefix("value."): value for name, value in parts.items() if name.startswith("value.")
-        }
+        self.values = {name.removeprefix("value."): value for name, value in parts.items() if name.startswith("value.")}
 
 
 def save_state(path: Path, parts: dict[str, Tensor | int | float], extra: dict[str, Any]) -> None:

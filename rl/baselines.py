@@ -1,6 +1,6 @@
 """Baselines, fitted on the *other* episodes of the batch: no bias, no lag, no state between iterations.
 
-Fitting on the same episodes would bias the gradient; fitting on the previous batch, as is usual, lags behind the iterate.
+Fitting on the same episodes would bias the gradient; fitting on the previous batch, as is usual, lags behind.
 """
 
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from envs.rollout import Trajectory
+from envs.rollout import BLOCK, Trajectory
 
 RIDGE = 1e-5
 """Of the linear baseline, as in Duan et al. (2016)."""
@@ -47,8 +47,9 @@ def linear_baseline(trajectory: Trajectory, to_go: Tensor, discount: float) -> T
     features = _features(trajectory)
     powers = discount ** torch.arange(to_go.shape[-1], dtype=torch.float64, device=to_go.device)
     target = to_go.to(torch.float64) / powers * trajectory.mask
-    gram = features.mT @ features
-    moment = (features.mT @ target[..., None])[..., 0]
+    with_target = torch.cat((features, target[..., None]), -1)
+    products = sum(block[..., :-1].mT @ block for block in with_target.split(BLOCK, -2))  # see `Trajectory`
+    gram, moment = products[..., :-1], products[..., -1]
     ridge = RIDGE * torch.eye(features.shape[-1], dtype=torch.float64, device=to_go.device)
     gram_of_others = gram.sum(2, keepdim=True) - gram + ridge
     weights = torch.linalg.solve(gram_of_others, moment.sum(2, keepdim=True) - moment)

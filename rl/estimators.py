@@ -1,7 +1,7 @@
 """Gradient and Hessian-vector estimators from trajectories: one core for every agent here.
 
-With G_t = sum_{h >= t} gamma^h r_h (discount counted from time 0), a baseline B_t that does not depend on this episode's
-actions from t on, A_t = G_t - B_t and scores s_t = grad log pi(a_t | s_t):
+With G_t = sum_{h >= t} gamma^h r_h (discount counted from time 0), a baseline B_t that does not depend on this
+episode's actions from t on, A_t = G_t - B_t and scores s_t = grad log pi(a_t | s_t):
 
     g     = sum_t A_t s_t                                                 E[g] = grad J
     B u   = sum_t W_t s_t + sum_t A_t (grad^2 log pi_t) u                 E[B] = grad^2 J
@@ -23,7 +23,7 @@ from torch.autograd import forward_ad
 
 from envs.core import Cost
 from envs.policies import Network
-from envs.rollout import Trajectory
+from envs.rollout import BLOCK, Trajectory
 from rl.baselines import Baseline, no_baseline
 
 HVPWeights: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +38,7 @@ def rewards_to_go(reward: Tensor, discount: float) -> Tensor:
 
 def paper(advantage: Tensor, c: Tensor) -> Tensor:
     """W of the paper's Hessian estimator."""
-    return advantage * c.sum(-1, keepdim=True)
+    return advantage * c.cumsum(-1)[..., -1:]
 
 
 def causal(advantage: Tensor, c: Tensor) -> Tensor:
@@ -128,13 +128,19 @@ class TrajectoryOracle:
     def at_point(self, k: int) -> "TrajectoryOracle":
         """The oracle at point k alone, [R, 1, d]."""
         point = slice(k, k + 1)
-        trajectory = Trajectory(*(part[:, point] for part in self.trajectory[:-1]), self.trajectory.cost)
+        trajectory = Trajectory._make((*(part[:, point] for part in self.trajectory[:-1]), self.trajectory.cost))
         return replace(self, params=self.params[:, point], trajectory=trajectory, valid=self.valid[:, point])
 
     def _log_prob(self, params: Tensor) -> Tensor:
-        """log pi(a_t | s_t) at params, [R, K, E, T]."""
-        obs, action = self.trajectory.obs.flatten(2, 3), self.trajectory.action.flatten(2, 3)
-        return self.policy.log_prob(params, obs, action).view(self.trajectory.mask.shape)
+        """log pi(a_t | s_t) at params, [R, K, E, T]; by time blocks, see `Trajectory`."""
+        blocks = zip(self.trajectory.obs.split(BLOCK, 3), self.trajectory.action.split(BLOCK, 3), strict=True)
+        return torch.cat(
+            [
+                self.policy.log_prob(params, obs.flatten(2, 3), action.flatten(2, 3)).view(obs.shape[:-1])
+                for obs, action in blocks
+            ],
+            -1,
+        )
 
     def _advantage(self) -> Tensor:
         """A_t [R, K, E, T], 0 outside the mask."""

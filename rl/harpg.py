@@ -1,7 +1,7 @@
 """HARPG and N-HARPG: Hessian-aided recursive policy gradient.
 
-Fatkhullin, Barakat, Kireeva, He (ICML 2023), Algorithm 2. A Hessian-vector product at a random point of the last step is
-an unbiased difference of gradients, so the momentum is transported to the new iterate without importance weights.
+Fatkhullin, Barakat, Kireeva, He (ICML 2023), Algorithm 2. A Hessian-vector product at a random point of the last step
+is an unbiased difference of gradients, so the momentum is transported to the new iterate without importance weights.
 
     1  q_t ~ U(0, 1);  between <- q_t theta_t + (1 - q_t) theta_{t-1}
     2  tau ~ p(. | pi_theta_t);  tau' ~ p(. | pi_between)
@@ -10,8 +10,8 @@ an unbiased difference of gradients, so the momentum is transported to the new i
     5  theta_{t+1} <- theta_t - gamma_t d_t                        (HARPG)
                    <- theta_t - gamma_t d_t / |d_t|                (N-HARPG; f = -J is minimised)
 
-Deviations from the paper: the second trajectory is also sampled in the first iteration, where its product is zero; it is
-charged. The published code's Hessian estimator has the wrong sign and scale in its cross term; `rl.estimators` has not.
+Deviations from the paper: the second trajectory is also sampled in the first iteration, where its product is zero;
+it is charged. The published code's Hessian estimator has a cross term of wrong sign and scale; `rl.estimators` has not.
 """
 
 from abc import abstractmethod

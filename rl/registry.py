@@ -9,6 +9,6 @@ from rl.reinforce import REINFORCE
 
 ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
     "algorithm",
-    "zopg.agents",
+    None,
     {agent.id: agent for agent in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG)},
 )

@@ -1,6 +1,6 @@
 """REINFORCE: stochastic gradient descent on f = -J.
 
-Williams (1992); the estimator behind the oracle is GPOMDP (Baxter and Bartlett, 2001) unless the problem says otherwise.
+Williams (1992); the estimator behind the oracle is GPOMDP (Baxter and Bartlett, 2001).
 
     1  tau ~ p(. | pi_theta_t)
     2  theta_{t+1} <- theta_t - gamma_t g(tau, theta_t)

@@ -5,12 +5,15 @@ from zeroth_order.cbo import CBO
 from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer
 from zeroth_order.objectives import SYNTHETIC
+from zeroth_order.objectives.policy_return import PolicyReturn
 from zeroth_order.random_search import RandomSearch
 
 ALGORITHMS: Registry[type[Optimizer]] = Registry(
     "algorithm",
-    "zopg.zeroth_order_algorithms",
+    None,
     {algorithm.id: algorithm for algorithm in (CBO, CMAES, RandomSearch)},
 )
 
-OBJECTIVES: Registry[type[Objective]] = Registry("objective", "zopg.objectives", SYNTHETIC)
+OBJECTIVES: Registry[type[Objective]] = Registry(
+    "objective", "zopg.objectives", {**SYNTHETIC, PolicyReturn.id: PolicyReturn}
+)

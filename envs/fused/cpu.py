@@ -1,13 +1,16 @@
 """The CPU backend: one numba kernel for environment, policy, sampling and the whole time loop.
 
-Policies outside, time inside, one episode after the other: state, weights and activations stay in the first-level cache,
-and an episode costs as many steps as it has. Draws come from the same counters as in the plain rollout, so both follow
-the same episodes up to rounding. Compiled once per environment and precision, then cached on disk.
+Policies outside, time inside, one episode after the other: state, weights and activations stay in the first-level
+cache, and an episode costs as many steps as it has. Draws come from the same counters as in the plain rollout, so both
+follow the same episodes up to rounding. Compiled once per environment and precision, then cached on disk.
 """
 
 import math
+import sys
+import zlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
@@ -52,19 +55,19 @@ def supports(env: Env, policy: Network) -> bool:
     return env.device.type == "cpu" and type(env) in DYNAMICS and type(policy.head) in (Categorical, Gaussian, Greedy)
 
 
+@torch.no_grad()
 def simulate(
     env: Env,
     policy: Network,
     params: Tensor,
     episodes: int,
     stream: Stream,
-    active: Tensor,
     discount: float,
     common: bool,
     point_lanes: int,
     store: bool,
 ) -> Episodes:
-    """E episodes at every point of params [R, K, d] of the runs that are `active` [R]."""
+    """E episodes at every point of params [R, K, d]."""
     shape = (*params.shape[:2], episodes)
     steps = (*shape, env.spec.horizon) if store else (0, 0, 0, 0)
     dtype, size = params.dtype, policy.head.size
@@ -88,7 +91,7 @@ def simulate(
         _inputs_first(policy, params), sizes, policy.bias, _head_kind(policy.head), policy.head.draws,
         stream.seeds.numpy(), np.ascontiguousarray(counter.numpy()),
         stream.fold(Purpose.RESET).path, stream.fold(Purpose.ACTION).path, env.spec.reset_draws,
-        0 if common else point_lanes, env.spec.horizon, discount, store, active.numpy(),
+        0 if common else point_lanes, env.spec.horizon, float(discount), store,
         *(part.numpy() for part in (*out[:5], integers, reals, *out[6:])),
     )  # fmt: skip
     return out
@@ -110,7 +113,7 @@ def _inputs_first(policy: Network, params: Tensor) -> Any:
 
 
 @register_jitable
-def _philox(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int, words: Any) -> None:
+def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, words: Any) -> None:
     """`envs.random.philox` for one counter, into words [4]."""
     mask, shift = np.uint64(MASK), np.uint64(32)
     for i in range(ROUNDS):
@@ -122,7 +125,7 @@ def _philox(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int, words: Any) ->
 
 
 @register_jitable
-def _draw(start: int, lane: int, counter: int, path: int, seed: int, words: Any, block: int, out: Any) -> int:
+def _draw(start: int, lane: int, counter: int, path: int, seed: Any, words: Any, block: int, out: Any) -> int:
     """Uniforms start .. start + out.size of a sequence; `words` holds block `block`. Returns the block held now."""
     for i in range(out.size):
         needed = (start + i) // 4
@@ -178,21 +181,27 @@ def _normal(uniform: Any, i: int) -> float:
     return radius * (math.cos(angle) if i % 2 == 0 else math.sin(angle))
 
 
+def _sources() -> int:
+    """Checksum of the files that kernels are built from."""
+    modules = {Stream.__module__, Dynamics.__module__, *(env.__module__ for env in DYNAMICS)}
+    return zlib.crc32(b"".join(Path(str(sys.modules[name].__file__)).read_bytes() for name in sorted(modules)))
+
+
 @cache
 def _kernel(dynamics: Dynamics) -> Callable[..., None]:
     state_size, reset, step, observe = dynamics
+    sources = _sources()
 
     @numba.njit(parallel=True, cache=True, nogil=True)
-    def kernel(
+    def kernel(  # type: ignore[no-untyped-def]
         params, sizes, bias, head, draws, seeds, counters, reset_path, action_path, reset_draws,
-        point_lanes, horizon, discount, store, active,
+        point_lanes, horizon, discount, store,
         total, lengths, terminated, last_obs, obs_out, integers, reals, log_probs, rewards,
-    ):  # fmt: skip  # type: ignore[no-untyped-def]
+    ):  # fmt: skip
+        sources  # noqa: B018  # numba's disk cache watches this file and the closure, not the files behind it
         runs, points, episodes = total.shape
         for b in numba.prange(runs * points):
             r, k = b // points, b % points
-            if not active[r]:
-                continue
             row, n = params[r, k], sizes[-1]
             state = np.empty(state_size, row.dtype)
             x, y = np.empty(sizes.max(), row.dtype), np.empty(sizes.max(), row.dtype)
@@ -231,7 +240,7 @@ def _kernel(dynamics: Dynamics) -> Callable[..., None]:
                     if store:
                         obs_out[r, k, e, t] = obs
                         log_probs[r, k, e, t] = log_prob
-                        if head == CATEGORICAL or head == ARGMAX:
+                        if head in (CATEGORICAL, ARGMAX):
                             integers[r, k, e, t] = action
                         else:
                             reals[r, k, e, t] = real

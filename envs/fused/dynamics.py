@@ -1,7 +1,7 @@
 """Scalar dynamics for the CPU kernel: the equations of `envs/<env>.py` for one episode at a time.
 
-The tensor version is the definition; a test holds every entry of `DYNAMICS` to it. State and observation are arrays that
-are written in place. Functions are compiled with the kernel that they are built into.
+The tensor version is the definition; a test holds every entry of `DYNAMICS` to it. State and observation are arrays
+that are written in place. Functions are compiled with the kernel that they are built into.
 """
 
 import math
@@ -169,7 +169,9 @@ def ahead(
 def wrap(angle: float) -> float:
     """See envs/acrobot.py."""
     turn = 2 * math.pi
-    return angle - turn * (max(math.ceil((angle - math.pi) / turn), 0.0) + min(math.floor((angle + math.pi) / turn), 0.0))
+    return angle - turn * (
+        max(math.ceil((angle - math.pi) / turn), 0.0) + min(math.floor((angle + math.pi) / turn), 0.0)
+    )
 
 
 @register_jitable

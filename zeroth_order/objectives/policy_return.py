@@ -36,8 +36,8 @@ class PolicyReturn(Objective):
         """Parameters of the policy."""
         return self.policy.dim
 
-    def evaluate(self, points: Tensor, stream: Stream, active: Tensor | None = None) -> Evaluation:
-        """Roll out at points [R, K, d] of the runs that are `active` [R]; `aux` holds "failed", int64 [R] episodes."""
-        found = returns(self.env, self.policy, points, self.episodes, stream, self.discount, self.common, active)
+    def evaluate(self, points: Tensor, stream: Stream) -> Evaluation:
+        """Roll out at points [R, K, d]; `aux` holds "failed", int64 [R] episodes."""
+        found = returns(self.env, self.policy, points, self.episodes, stream, self.discount, self.common)
         failed = (~torch.isfinite(found.episodes)).sum((1, 2))
         return Evaluation(-found.values, found.cost, {"failed": failed})

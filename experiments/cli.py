@@ -1,0 +1,136 @@
+"""The console script `zopg`: compare, run, bench, list."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from envs.registry import ENVS
+from experiments import report
+from experiments.algorithms import ALGORITHMS
+from experiments.arguments import REGISTRY
+from experiments.benchmarks import SUITES
+from experiments.compare import Comparison, compare
+from experiments.flags import CompareFlags, RunFlags
+from experiments.presets import PRESETS, setting
+from experiments.progress import show_progress
+from zeroth_order import OBJECTIVES
+
+COMMANDS = {
+    "compare": "run several algorithms on one problem for many seeds and compare them",
+    "run": "run one algorithm, with its hyper-parameters as flags",
+    "bench": "measure speed against peers, side by side",
+    "list": "algorithms, environments, objectives and presets, one line each",
+}
+
+
+@dataclass(frozen=True)
+class BenchFlags:
+    """Measure speed against peers, side by side in one run."""
+
+    suite: str = "training"
+    """Suite: training (the default comparison against A2C of Stable-Baselines3)."""
+    repeats: int = 3
+    """Repeats of each side, in turn; medians are reported."""
+    out: Path | None = None
+    """Folder for the report; default: only printed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exits with 2 and one line on bad input, with 130 on an interrupt."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Small tensors are fastest on one thread; the fused kernels have threads of their own.
+    torch.set_num_threads(1)
+    try:
+        _dispatch(given)
+    except (ValueError, OSError) as error:
+        print(f"zopg: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("zopg: interrupted; continue with --resume --out <folder>", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch(given: list[str]) -> None:
+    command, rest = (given[0], given[1:]) if given else ("--help", [])
+    if command in ("-h", "--help"):
+        _help()
+    elif command == "compare":
+        flags = tyro.cli(CompareFlags, args=rest, prog="zopg compare", registry=REGISTRY)
+        _compare(flags, flags.comparison(flags.algorithms))
+    elif command == "run":
+        _run(rest)
+    elif command == "bench":
+        bench = tyro.cli(BenchFlags, args=rest, prog="zopg bench", registry=REGISTRY)
+        if bench.suite not in SUITES:
+            raise ValueError(f"suite = {bench.suite!r} is not one of {', '.join(SUITES)}")
+        SUITES[bench.suite](bench.repeats, bench.out)
+    elif command == "list":
+        _list()
+    else:
+        raise ValueError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
+
+
+def _help() -> None:
+    print("zopg: reinforcement learning and zeroth-order optimization on one axis\n\nusage: zopg COMMAND [flags]\n")
+    for name, summary in COMMANDS.items():
+        print(f"  {name:<9} {summary}")
+    print("\nzopg COMMAND --help shows the flags of a command. `zopg compare` alone is a complete run.")
+
+
+def _run(rest: list[str]) -> None:
+    """Two passes: the first finds the algorithm, whose class then contributes its own flags."""
+    quiet = [word for word in rest if word not in ("-h", "--help")]
+    known, _ = tyro.cli(RunFlags, args=quiet, prog="zopg run", registry=REGISTRY, return_unknown_args=True)
+    comparison = known.comparison((known.algorithm,))
+    default = setting(known.algorithm, known.mode, comparison.preset).algorithm
+    unprefixed = tyro.conf.arg(name="")
+    both: Any = make_dataclass(
+        "Run",
+        [
+            ("flags", Annotated[RunFlags, unprefixed], field(default=RunFlags())),
+            ("config", Annotated[type(default), unprefixed], field(default=default)),
+        ],
+        frozen=True,
+    )
+    parsed = tyro.cli(both, args=rest, prog="zopg run", registry=REGISTRY, description=RunFlags.__doc__)
+    _compare(parsed.flags, replace(comparison, overrides=((known.algorithm, parsed.config),)))
+
+
+def _compare(flags: CompareFlags | RunFlags, comparison: Comparison) -> None:
+    name = comparison.preset.env or comparison.preset.objective
+    if flags.resume and flags.out is None:
+        raise ValueError("--resume needs --out, the folder to continue")
+    out = flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{str(name).replace(':', '-')}"
+    found = compare(comparison, out, flags.resume, show_progress)
+    Console().print(report.table(found.rows, found.problem))
+    print("wrote:")
+    for path in found.files:
+        print(f"  {path}")
+
+
+def _list() -> None:
+    console = Console()
+    groups: dict[str, list[tuple[str, str, str]]] = {
+        "algorithms": [(key, ALGORITHMS[key].summary, ALGORITHMS[key].paper) for key in ALGORITHMS],
+        "environments": [_environment(key) for key in ENVS] + [("gym:<id>", "any installed Gymnasium environment", "")],
+        "objectives": [(key, OBJECTIVES[key].summary, OBJECTIVES[key].source) for key in OBJECTIVES],
+        "presets": [(key, preset.summary, "") for key, preset in PRESETS.items()],
+    }
+    for title, entries in groups.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        for entry in entries:
+            table.add_row(*entry)
+        console.print(table)
+
+
+def _environment(key: str) -> tuple[str, str, str]:
+    spec = ENVS[key].create(torch.device("cpu"), torch.float32).spec
+    return key, spec.summary, spec.source

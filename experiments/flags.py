@@ -1,0 +1,113 @@
+"""The command line's flags, and how they fill in a comparison."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from experiments.compare import Comparison
+from experiments.presets import PRESETS, Mode, Preset
+from zeroth_order.objectives.policy_return import PolicyReturn
+
+arg = tyro.conf.arg
+
+
+@dataclass(frozen=True)
+class ProblemFlags:
+    """What `zopg compare` and `zopg run` share. A flag that is not given is filled in by the preset."""
+
+    env: Annotated[str | None, arg(aliases=["--env-id"])] = None
+    """Environment id, one of `zopg list`, or "gym:<id>" for any installed Gymnasium environment."""
+    objective: str | None = None
+    """Objective id, one of `zopg list`, instead of an environment."""
+    preset: str | None = None
+    """Named comparison, one of `zopg list`. Without --env and --objective it is "cartpole"."""
+    seeds: int | None = None
+    """Number of independent runs (seeds) per algorithm, run as one batch."""
+    seed: int = 0
+    """First seed; the runs use seed, seed + 1, ..."""
+    budget: Annotated[int | None, arg(aliases=["--total-timesteps"])] = None
+    """Budget per seed: environment steps for an environment, queries for an objective."""
+    horizon: int | None = None
+    """Longest episode, in environment steps; default: the environment's time limit."""
+    discount: float | None = None
+    """Discount factor of the optimised return, in (0, 1]; returns are shown undiscounted."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the policy's tanh layers, units each; none for a linear policy."""
+    target: float | None = None
+    """Return (or negative value) at which a run counts as solved; default: the problem's own."""
+    dim: int | None = None
+    """Dimension of the objective."""
+    mode: Mode = "practical"
+    """faithful: the papers' schedules, one trajectory per iteration. practical: batches, baseline, tuned schedules."""
+    episodes: Annotated[int | None, arg(aliases=["--num-envs"])] = None
+    """Episodes per asked point; default: the setting's."""
+    evaluations: int = 40
+    """Positions of the budget at which the iterate is scored, besides the start."""
+    evaluation_episodes: int = 20
+    """Episodes per score, on streams of their own, not charged."""
+    greedy_evaluation: bool = False
+    """Score the most likely action instead of sampling from the policy."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the tensors live; auto takes a GPU where there is one."""
+    out: Path | None = None
+    """Output folder; default: runs/<time>-<name>."""
+    resume: bool = False
+    """Continue the comparison in --out, with the flags that made it."""
+
+    def comparison(self, algorithms: tuple[str, ...] | None) -> Comparison:
+        """What these flags ask for. Raises ValueError where they contradict each other."""
+        if self.env is not None and self.objective not in (None, PolicyReturn.id):
+            raise ValueError(f"--env {self.env} and --objective {self.objective} exclude each other")
+        preset = self._preset()
+        given: dict[str, Any] = {
+            "algorithms": algorithms,
+            "seeds": self.seeds,
+            "budget": self.budget,
+            "horizon": self.horizon,
+            "discount": self.discount,
+            "hidden": self.hidden,
+            "target": self.target,
+            "dim": self.dim,
+        }
+        preset = replace(preset, **{name: value for name, value in given.items() if value is not None})
+        return Comparison(
+            preset,
+            self.mode,
+            self.seed,
+            self.evaluations,
+            self.evaluation_episodes,
+            self.greedy_evaluation,
+            self.episodes,
+            self.device,
+        )
+
+    def _preset(self) -> Preset:
+        if self.preset is not None:
+            if self.preset not in PRESETS:
+                raise ValueError(f"unknown preset {self.preset!r}; known: {', '.join(PRESETS)}")
+            if self.env is not None or self.objective is not None:
+                raise ValueError(f"--preset {self.preset} names its problem; leave out --env and --objective")
+            return PRESETS[self.preset]
+        if self.objective is not None and self.env is None:
+            return Preset(summary="", objective=self.objective, budget=10_000, algorithms=("cbo", "cma-es"))
+        if self.env is not None:
+            return Preset(summary="", env=self.env)
+        return PRESETS["cartpole"]
+
+
+@dataclass(frozen=True)
+class CompareFlags(ProblemFlags):
+    """Run several algorithms on one problem for many seeds, and compare them with honest statistics."""
+
+    algorithms: tuple[str, ...] | None = None
+    """Algorithm ids, from `zopg list`."""
+
+
+@dataclass(frozen=True)
+class RunFlags(ProblemFlags):
+    """Run one algorithm; its own hyper-parameters are flags too."""
+
+    algorithm: str = "n-pg-igt"
+    """Algorithm id, from `zopg list`; `zopg run --algorithm A --help` shows its own flags."""

@@ -1,0 +1,88 @@
+"""Named settings: how each algorithm is run, as its paper says or as it works best, and whole comparisons.
+
+Every value below was chosen on seeds from 1,000,000 on, which no comparison reports.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from envs.algorithm import Algorithm, Schedule
+from experiments.algorithms import ALGORITHMS
+from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, REINFORCE, Estimator, causal, time_baseline
+from zeroth_order import CBO, CMAES, RandomSearch
+from zeroth_order.cbo import Growth
+
+Mode: TypeAlias = Literal["faithful", "practical"]
+
+
+class Setting(NamedTuple):
+    """An algorithm, and how its problem answers it."""
+
+    algorithm: Algorithm
+    estimator: Estimator = Estimator()
+    """For agents."""
+    query_episodes: int = 1
+    """For derivative-free optimizers."""
+
+
+FAITHFUL: dict[str, Setting] = {
+    agent.id: Setting(agent()) for agent in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG, CBO, CMAES, RandomSearch)
+}
+"""One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults."""
+
+_BATCH = Estimator(episodes=8, baseline=time_baseline, hvp=causal)
+
+PRACTICAL: dict[str, Setting] = FAITHFUL | {
+    "reinforce": Setting(REINFORCE(gamma=Schedule(0.03)), _BATCH),
+    "n-sgd": Setting(NSGD(gamma=Schedule(0.2, 0.5)), _BATCH),
+    "n-mpg": Setting(NMPG(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 2 / 3, 0.1)), _BATCH),
+    "n-pg-igt": Setting(NPGIGT(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 0.8, 0.1)), _BATCH),
+    "harpg": Setting(HARPG(gamma=Schedule(0.03), eta=Schedule(1.0, 1.0, 0.1)), _BATCH),
+    "n-harpg": Setting(NHARPG(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 1.0, 0.1)), _BATCH),
+}
+"""Batches, a baseline, slower schedules and a floor under eta."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A comparison with everything filled in."""
+
+    summary: str
+    """One line for `zopg list`."""
+    env: str | None = None
+    objective: str | None = None
+    algorithms: tuple[str, ...] = ("reinforce", "n-pg-igt", "n-harpg", "cbo", "cma-es")
+    seeds: int = 32
+    budget: int = 100_000
+    horizon: int | None = None
+    discount: float = 0.99
+    hidden: tuple[int, ...] = (8,)
+    target: float | None = None
+    dim: int = 10
+    practical: dict[str, Setting] = field(default_factory=dict)
+    """Settings tuned for this problem; the others are those of PRACTICAL."""
+
+
+PRESETS: dict[str, Preset] = {
+    "cartpole": Preset(
+        summary="CartPole-v1 with the paper's horizon and discount, the default of `zopg compare`",
+        env="CartPole-v1",
+        seeds=64,
+        horizon=200,
+        target=195.0,
+        practical={
+            "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.0), spread=1.0)),
+            "cma-es": Setting(CMAES(sigma0=0.5)),
+        },
+    ),
+}
+"""Comparisons by name."""
+
+
+def setting(algorithm: str, mode: Mode, preset: Preset) -> Setting:
+    """The setting of an algorithm by id; algorithms from elsewhere run with their own defaults.
+
+    Raises UnknownIdError.
+    """
+    known = FAITHFUL if mode == "faithful" else PRACTICAL | preset.practical
+    return known.get(algorithm) or Setting(ALGORITHMS[algorithm]())

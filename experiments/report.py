@@ -1,0 +1,167 @@
+"""From records to what people read: the summary table and the figure."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from experiments.ledger import BUDGET
+from experiments.loop import Result
+from experiments.plots import CurveBand, comparison_figure, survival_band
+from experiments.problems import Problem
+from experiments.record import write_atomically
+from experiments.statistics import Estimate, Floats, carry_forward, median_time, stratified_bootstrap
+
+
+class Row(NamedTuple):
+    """One algorithm in the summary."""
+
+    algorithm: str
+    final: Estimate
+    """Interquartile mean of the last score with its 95 % interval."""
+    cost_to_threshold: Estimate | None
+    """Median with its 95 % interval; None where the problem has no threshold."""
+    reached: int
+    seeds: int
+    wall_s: float
+    cost_per_second: float
+    stopped: str
+    """Why runs stopped other than at the budget, and how many."""
+
+
+class Outcome(NamedTuple):
+    """One algorithm's result with what its curve needs."""
+
+    algorithm: str
+    result: Result
+    budget: int
+
+
+def score_curves(curves: pa.Table, name: str, axis: str, positions: Sequence[int]) -> Floats:
+    """Scores `eval/<name>` of each run on common positions of `axis`, [R, G], last value carried forward."""
+    rows = curves.filter(pc.equal(curves["name"], f"eval/{name}"))
+    run, at, value = (rows[column].to_numpy() for column in ("run", axis, "value"))
+    scores = []
+    for r in np.unique(curves["run"].to_numpy()):
+        mine = np.flatnonzero(run == r)
+        mine = mine[np.argsort(at[mine], kind="stable")]
+        scores.append(carry_forward(positions, at[mine], value[mine]))
+    return np.array(scores)
+
+
+def finite_runs(scores: Floats) -> Floats:
+    """The runs [n, G] that have a score at every position; one that failed before its first has none to give."""
+    return scores[np.isfinite(scores).all(axis=1)]
+
+
+def summarise(outcome: Outcome, problem: Problem) -> Row:
+    """The row of one algorithm."""
+    result, budget = outcome.result, outcome.budget
+    scores = finite_runs(score_curves(result.curves, problem.score_name, problem.unit, [budget]))
+    final = Estimate(*[np.asarray(np.nan)] * 3) if len(scores) == 0 else stratified_bootstrap([scores[:, 0]])
+    times, reached = times_to_threshold(outcome)
+    spent = int(getattr(result.spent, problem.unit).sum())
+    others = [reason for reason in result.stopped if reason != BUDGET]
+    counts = {reason: others.count(reason) for reason in dict.fromkeys(others)}
+    return Row(
+        outcome.algorithm,
+        final,
+        None if problem.threshold is None else median_time(times, reached),
+        int(reached.sum()),
+        len(result.stopped),
+        result.wall_s,
+        spent / max(result.wall_s, 1e-9),
+        ", ".join(f"{count} {reason}" for reason, count in counts.items()),
+    )
+
+
+def times_to_threshold(outcome: Outcome) -> tuple[Floats, np.ndarray]:
+    """Cost at which each run was first seen at the threshold, and whether it was; censored at the budget."""
+    hits = outcome.result.hits.cpu().numpy()
+    reached = hits >= 0
+    return np.where(reached, hits, outcome.budget).astype(np.float64), reached
+
+
+def figure(outcomes: Sequence[Outcome], problem: Problem, title: str, positions: int = 40) -> Figure:
+    """Curves of all algorithms, and the share of their runs that reached the threshold."""
+    bands, survivals = [], []
+    for outcome in outcomes:
+        grid = np.linspace(0, outcome.budget, positions + 1).astype(int)
+        scores = finite_runs(score_curves(outcome.result.curves, problem.score_name, problem.unit, grid.tolist()))
+        if len(scores) == 0:
+            continue
+        estimate = stratified_bootstrap([scores])
+        bands.append(CurveBand(outcome.algorithm, grid.astype(float), *estimate, len(scores)))
+        survivals.append(survival_band(outcome.algorithm, *times_to_threshold(outcome), outcome.budget))
+    unit = {"env_steps": "environment steps", "queries": "queries"}[problem.unit]
+    return comparison_figure(
+        bands, survivals, title, f"{unit} per seed", problem.score_name, problem.threshold, "linear", "linear"
+    )
+
+
+def columns(problem: Problem) -> list[str]:
+    """Headers of the summary."""
+    return [
+        "algorithm",
+        f"final {problem.score_name} (IQM, 95 %)",
+        f"{problem.unit.replace('_', ' ')} to threshold (median, 95 %)",
+        "reached",
+        "wall s",
+        f"{problem.unit.replace('_', ' ')} / s",
+        "stopped early",
+    ]
+
+
+def cells(row: Row) -> list[str]:
+    """A row as text."""
+    return [
+        row.algorithm,
+        _interval(row.final, "{:.4g}"),
+        "no threshold" if row.cost_to_threshold is None else _interval(row.cost_to_threshold, "{:,.0f}"),
+        "" if row.cost_to_threshold is None else f"{row.reached} / {row.seeds}",
+        f"{row.wall_s:.1f}",
+        f"{row.cost_per_second:,.0f}",
+        row.stopped,
+    ]
+
+
+def _interval(estimate: Estimate, form: str) -> str:
+    value, low, high = (
+        form.format(float(number)) if np.isfinite(number) else ("never" if np.isinf(number) else "none")
+        for number in estimate
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def table(rows: Sequence[Row], problem: Problem) -> Table:
+    """The summary for a terminal."""
+    drawn = Table(title=f"{problem.name}, {rows[0].seeds} seeds")
+    for i, header in enumerate(columns(problem)):
+        drawn.add_column(header, justify="left" if i in (0, 6) else "right")
+    for row in rows:
+        drawn.add_row(*cells(row))
+    return drawn
+
+
+def write_summary(path: Path, rows: Sequence[Row]) -> None:
+    """The summary as CSV with plain numbers; inf means never, an empty field not applicable. Atomic."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["algorithm", "final", "final_low", "final_high", "cost_to_threshold", "cost_low", "cost_high",
+         "reached", "seeds", "wall_s", "cost_per_second", "stopped_early"]
+    )  # fmt: skip
+    for row in rows:
+        cost = ["", "", ""] if row.cost_to_threshold is None else [float(part) for part in row.cost_to_threshold]
+        final = [float(part) for part in row.final]
+        writer.writerow(
+            [row.algorithm, *final, *cost, row.reached, row.seeds, row.wall_s, row.cost_per_second, row.stopped]
+        )
+    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue()))
