@@ -322,7 +322,8 @@ class ExactOracle:
     def hvp(self, u: Tensor) -> Tensor:
         """Hessian times u [R, K, d]; one query and one product a point."""
         gradient, points = self._gradient(create_graph=True, hvps=self.points.shape[1])
-        (product,) = torch.autograd.grad((gradient * u).sum(), points)
+        with torch.enable_grad():
+            (product,) = torch.autograd.grad((gradient * u).sum(), points)
         return product
 
     def at_point(self, k: int) -> "ExactOracle":
