@@ -39,13 +39,17 @@ class _Batch:
     latest: GymnasiumState | None = None
 
 
+KEPT = 4
+"""Batch sizes whose copies are kept: batches shrink as runs finish, and copies can be large."""
+
+
 @dataclass(frozen=True, eq=False)
 class GymnasiumEnv(Env):
-    """Made by `from_gymnasium`. Copies are created on the first reset of a batch size and kept until `close`."""
+    """Made by `from_gymnasium`. Copies are created on the first reset of a batch size; the last few sizes are kept."""
 
     options: dict[str, Any]
     """What `gymnasium.make` is given beside the id."""
-    action_space: spaces.Space
+    action_space: spaces.Space = field(repr=False)
     _batches: dict[int, _Batch] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -83,6 +87,8 @@ class GymnasiumEnv(Env):
         seeds = ((high << 23) | low) >> (46 - SEED_BITS)
         batch = self._batches.get(seeds.numel())
         if batch is None:
+            while len(self._batches) >= KEPT:
+                self._batches.pop(next(iter(self._batches))).copies.close()
             batch = self._batches[seeds.numel()] = _Batch(self._copies(seeds.numel()))
         observation, _ = batch.copies.reset(seed=seeds.flatten().tolist())
         never = torch.zeros_like(seeds, dtype=torch.bool)

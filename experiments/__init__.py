@@ -1,1 +1,22 @@
-"""The loop, the records, the statistics and the command line."""
+"""The loop, the records, the statistics and the command line; imports all the other packages."""
+
+from experiments.compare import Compared, Comparison, compare
+from experiments.ledger import Ledger
+from experiments.loop import Result, run
+from experiments.presets import PRESETS, Preset, Setting
+from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+
+__all__ = [
+    "PRESETS",
+    "Compared",
+    "Comparison",
+    "Ledger",
+    "ObjectiveProblem",
+    "PolicyProblem",
+    "Preset",
+    "Problem",
+    "Result",
+    "Setting",
+    "compare",
+    "run",
+]

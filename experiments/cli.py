@@ -110,14 +110,20 @@ def _compare(flags: CompareFlags | RunFlags, comparison: Comparison) -> None:
         raise ValueError("--resume needs --out, the folder to continue")
     out = flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{str(name).replace(':', '-')}"
     found = compare(comparison, out, flags.resume, show_progress)
-    Console().print(report.table(found.rows, found.problem))
+    _console().print(report.table(found.rows, found.problem))
     print("wrote:")
     for path in found.files:
         print(f"  {path}")
 
 
-def _list() -> None:
+def _console() -> Console:
+    """A terminal's own width; enough for a table in a file."""
     console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _list() -> None:
+    console = _console()
     groups: dict[str, list[tuple[str, str, str]]] = {
         "algorithms": [(key, ALGORITHMS[key].summary, ALGORITHMS[key].paper) for key in ALGORITHMS],
         "environments": [_environment(key) for key in ENVS] + [("gym:<id>", "any installed Gymnasium environment", "")],

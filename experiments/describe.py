@@ -11,14 +11,14 @@ from envs.core import EnvSpec
 
 
 def describe(value: Any) -> Any:
-    """JSON data for configurations: dataclasses, tensors, functions, devices and plain values.
+    """JSON data for configurations: dataclasses (fields with a repr), tensors, functions, devices and plain values.
 
     Raises TypeError for anything else, so that nothing is recorded by its memory address.
     """
     if isinstance(value, EnvSpec):
         return {"id": value.id, "horizon": value.horizon}
     if is_dataclass(value) and not isinstance(value, type):
-        parts = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        parts = {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.repr}
         return {"type": type(value).__name__} | parts
     if isinstance(value, torch.Tensor):
         return value.tolist()

@@ -91,7 +91,7 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
     if evaluations < 1:
         raise ValueError(f"evaluations = {evaluations} must be >= 1")
     problem.check(algorithm)
-    initial = streams(seeds[:1], problem.device).fold(Purpose.INITIAL)
+    initial = streams(seeds, problem.device).fold(Purpose.INITIAL)
     state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
     points, _ = algorithm.ask(state, initial)
     least = problem.worst_case(algorithm, points.shape[1])

@@ -110,13 +110,17 @@ def columns(problem: Problem) -> list[str]:
     """Headers of the summary."""
     return [
         "algorithm",
-        f"final {problem.score_name} (IQM, 95 %)",
-        f"{problem.unit.replace('_', ' ')} to threshold (median, 95 %)",
-        "reached",
+        f"final {problem.score_name}",
+        f"{_steps(problem)} to threshold",
+        "seeds there",
         "wall s",
-        f"{problem.unit.replace('_', ' ')} / s",
+        f"{_steps(problem)} / s",
         "stopped early",
     ]
+
+
+def _steps(problem: Problem) -> str:
+    return {"env_steps": "env steps", "queries": "queries"}[problem.unit]
 
 
 def cells(row: Row) -> list[str]:
@@ -142,7 +146,11 @@ def _interval(estimate: Estimate, form: str) -> str:
 
 def table(rows: Sequence[Row], problem: Problem) -> Table:
     """The summary for a terminal."""
-    drawn = Table(title=f"{problem.name}, {rows[0].seeds} seeds")
+    drawn = Table(
+        title=f"{problem.name}, {rows[0].seeds} seeds",
+        caption=f"final {problem.score_name}: interquartile mean [95 % interval]; "
+        + ("no threshold" if problem.threshold is None else f"threshold {problem.threshold:g}: median [95 % interval]"),
+    )
     for i, header in enumerate(columns(problem)):
         drawn.add_column(header, justify="left" if i in (0, 6) else "right")
     for row in rows:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from envs.core import Cost, Evaluation
 from envs.random import Stream, streams
-from envs.registry import UnknownId
+from envs.registry import UnknownIdError
 from zeroth_order import OBJECTIVES, Objective, RandomSearch, Values
 from zeroth_order.objectives import SYNTHETIC, Sphere, Synthetic
 from zeroth_order.objectives.synthetic import random_rotation
@@ -157,7 +157,7 @@ def test_bad_fields_are_refused(make: Callable[[], Synthetic], message: str) -> 
 
 
 def test_unknown_ids_are_named() -> None:
-    with pytest.raises(UnknownId, match=r"unknown objective 'spere'; known: .*sphere"):
+    with pytest.raises(UnknownIdError, match=r"unknown objective 'spere'; known: .*sphere"):
         OBJECTIVES["spere"]
 
 

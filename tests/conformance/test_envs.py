@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.core import Box, Env
 from envs.random import Purpose, Stream, streams
-from envs.registry import ENVS, UnknownId, make, select_device
+from envs.registry import ENVS, UnknownIdError, make, select_device
 
 HAS_GPU = torch.cuda.is_available()
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no GPU")])]
@@ -217,7 +217,7 @@ def test_bad_horizons_are_refused(horizon: float) -> None:
 
 
 def test_other_bad_requests_are_refused() -> None:
-    with pytest.raises(UnknownId, match=r"unknown environment 'CartPole'; known: CartPole-v1"):
+    with pytest.raises(UnknownIdError, match=r"unknown environment 'CartPole'; known: CartPole-v1"):
         make("CartPole", "cpu")
     with pytest.raises(ValueError, match=r"dtype = torch\.float16"):
         make("CartPole-v1", "cpu", torch.float16)
