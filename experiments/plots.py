@@ -4,8 +4,6 @@ Colours are Okabe and Ito's (2008), told apart by the colour-blind; line styles 
 Figures are made without pyplot, so nothing here has global state or needs a display.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -14,9 +12,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
+from experiments.record import write_atomically
 from experiments.statistics import Floats, kaplan_meier
 
 Scale: TypeAlias = Literal["linear", "log"]
@@ -69,9 +69,9 @@ def curves_figure(
     y_scale: Scale = "linear",
 ) -> Figure:
     """Curves against cost, with a dashed grey line at the threshold. Raises ValueError without curves."""
-    figure, (axes,) = _panels(1, title, CURVES, curves)
+    figure, (axes,) = _panels(1, CURVES, curves)
     _draw_curves(axes, curves, x_label, y_label, threshold, x_scale, y_scale)
-    _legend(figure, axes)
+    _head(figure, axes, title, columns=2)
     return figure
 
 
@@ -79,9 +79,9 @@ def survival_figure(
     curves: Sequence[CurveBand], title: str, x_label: str, threshold: float, x_scale: Scale = "linear"
 ) -> Figure:
     """Share of runs that reached the threshold against cost; curves from `survival_band`. Raises ValueError without."""
-    figure, (axes,) = _panels(1, title, REACHED, curves)
+    figure, (axes,) = _panels(1, REACHED, curves)
     _draw_survival(axes, curves, x_label, threshold, x_scale)
-    _legend(figure, axes)
+    _head(figure, axes, title, columns=2)
     return figure
 
 
@@ -104,10 +104,10 @@ def comparison_figure(
     labels = [[band.label for band in bands] for bands in (curves, survivals)]
     if labels[0] != labels[1]:
         raise ValueError(f"curves are of {labels[0]} and survivals of {labels[1]}; both panels need the same, in order")
-    figure, (left, right) = _panels(2, title, BOTH, curves)
+    figure, (left, right) = _panels(2, BOTH, [*curves, *survivals])
     _draw_curves(left, curves, x_label, y_label, threshold, x_scale, y_scale)
     _draw_survival(right, survivals, x_label, threshold, x_scale)
-    _legend(figure, left)
+    _head(figure, left, title, columns=3)
     return figure
 
 
@@ -119,20 +119,17 @@ def save(figure: Figure, path: Path | str) -> list[Path]:
 
 def _write(figure: Figure, path: Path) -> Path:
     # The same data gives the same bytes, and text stays text in the PDF: fonts as TrueType, no date.
-    metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        with matplotlib.rc_context({"pdf.fonttype": 42}):
-            figure.savefig(whole, dpi=150, metadata=metadata)
-        os.replace(whole, path)
+    kind = path.suffix[1:]
+    metadata = {"CreationDate": None} if kind == "pdf" else {}
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        write_atomically(path, lambda part: figure.savefig(part, format=kind, dpi=150, metadata=metadata))
     return path
 
 
-def _panels(count: int, title: str, caption: str, curves: Sequence[CurveBand]) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, caption: str, curves: Sequence[CurveBand]) -> tuple[Figure, list[Axes]]:
     if not curves:
         raise ValueError("curves is empty; a figure needs at least one")
-    figure = Figure(figsize=(7.0, 5.0) if count == 1 else (11.0, 5.0), layout="constrained")
-    figure.suptitle(title)
+    figure = Figure(figsize=(7.0, 5.0) if count == 1 else (11.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12))
     fewest, most = min(band.runs for band in curves), max(band.runs for band in curves)
     runs = f"{most} run{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} runs"
     figure.supxlabel(caption.format(runs=runs), fontsize="small", color=GREY)
@@ -166,7 +163,7 @@ def _draw(axes: Axes, curves: Sequence[CurveBand], steps: bool) -> None:
         colour = COLOURS[i % len(COLOURS)]
         every = max(1, len(band.x) // MARKERS_PER_CURVE)
         axes.fill_between(
-            band.x, band.low, band.high, step="post" if steps else None, color=colour, alpha=0.15, linewidth=0
+            band.x, band.low, band.high, step="post" if steps else None, color=colour, alpha=0.12, linewidth=0
         )
         axes.plot(
             band.x,
@@ -192,6 +189,16 @@ def _finish(axes: Axes, x_scale: Scale) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Beside the panels, where it cannot hide data."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, handlelength=3.5)
+def _head(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """Title and legend in one block above the panels, where it can hide neither data nor each other."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        title_fontsize="large",
+        loc="outside upper center",
+        ncols=min(len(labels), columns),
+        frameon=False,
+        handlelength=3.5,
+    )
