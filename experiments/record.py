@@ -106,7 +106,7 @@ class Record:
         fixed["wall_s"] = self.wall[runs, slots]
         columns = {name: value.cpu().numpy() for name, value in fixed.items()}
         tables = []
-        for name, values in self.values.items():
+        for name, values in sorted(self.values.items()):
             value = values[runs, slots].cpu()
             there = ~torch.isnan(value)
             kept = {key: column[there.numpy()] for key, column in columns.items()}
