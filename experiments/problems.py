@@ -302,8 +302,9 @@ class ObjectiveProblem(Problem):
         return Answer(Values(evaluation.values), evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1))
 
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
-        """-f."""
-        return {"negative value": -self.objective.evaluate(points[:, None], stream).values[:, 0]}
+        """-f, NaN where it is not finite."""
+        values = self.objective.evaluate(points[:, None], stream).values[:, 0]
+        return {"negative value": torch.where(torch.isfinite(values), -values, torch.nan)}
 
 
 @dataclass(frozen=True)
