@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -252,7 +252,7 @@ def test_a_position_is_answered_by_the_last_iterate_that_had_cost_at_most_that()
     ticks = [position // 3 for position in positions]
     # The value is that of the iterate (t, t), not of the points asked at (t + 100, t + 100).
     assert rows(result, "eval/negative value") == [(3 * t, -2.0 * t**2) for t in ticks]
-    assert all(cost <= position for (cost, _), position in zip(rows(result, "eval/negative value"), positions))
+    assert all(3 * t <= position for t, position in zip(ticks, positions, strict=True))
     # A metric belongs to the iteration that began at the iterate; after the last one there was none.
     assert rows(result, "train/asked") == [(3 * t, 2 * (t + 100.0) ** 2) for t in ticks[:-1]]
 
@@ -389,26 +389,24 @@ def per_run(algorithm: Algorithm, name: str, values: list[float]) -> tuple[Algor
     """The algorithm with `name` as [R] along the runs, and R algorithms with one number each."""
     head, _, tail = name.partition(".")
 
-    def given(value: Any) -> Algorithm:
+    def given(value: Any) -> Any:
         part = replace(getattr(algorithm, head), **{tail: value}) if tail else value
-        return replace(algorithm, **{head: part})  # type: ignore[type-var]
+        return replace(cast(Any, algorithm), **{head: part})
 
     return given(torch.tensor(values, dtype=torch.float64)), [given(value) for value in values]
 
 
-SWEEPS = [
-    ("n-pg-igt", NPGIGT(), "gamma.scale", [0.05, 0.1, 0.4]),
-    ("n-harpg", NHARPG(), "eta.floor", [0.0, 0.2, 0.5]),
-    ("cbo", CBO(particles=8), "drift", [0.5, 1.0, 1.5]),
-    ("cbo", CBO(particles=8), "spread", [0.5, 1.0, 1.5]),
-    ("cma-es", CMAES(popsize=6), "sigma0", [0.1, 0.5, 2.0]),
-    ("random-search", RandomSearch(), "spread", [0.1, 0.5, 2.0]),
+SWEEPS: list[tuple[Algorithm, str, list[float]]] = [
+    (NPGIGT(), "gamma.scale", [0.05, 0.1, 0.4]),
+    (NHARPG(), "eta.floor", [0.0, 0.2, 0.5]),
+    (CBO(particles=8), "drift", [0.5, 1.0, 1.5]),
+    (CBO(particles=8), "spread", [0.5, 1.0, 1.5]),
+    (CMAES(popsize=6), "sigma0", [0.1, 0.5, 2.0]),
+    (RandomSearch(), "spread", [0.1, 0.5, 2.0]),
 ]
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "name", "values"), [case[1:] for case in SWEEPS], ids=lambda part: str(part)[:18]
-)
+@pytest.mark.parametrize(("algorithm", "name", "values"), SWEEPS, ids=[f"{a.id} {name}" for a, name, _ in SWEEPS])
 def test_a_sweep_in_one_batch_equals_separate_runs(algorithm: Algorithm, name: str, values: list[float]) -> None:
     problem, seeds = tabular(), [4, 4, 1]
     batch, singles = per_run(algorithm, name, values)
@@ -420,7 +418,8 @@ def test_a_sweep_in_one_batch_equals_separate_runs(algorithm: Algorithm, name: s
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"policy-return"}))
 def test_agents_and_optimizers_run_on_every_objective(name: str) -> None:
-    problem = ObjectiveProblem(OBJECTIVES[name](dim=3))  # type: ignore[call-arg]
+    make: Any = OBJECTIVES[name]
+    problem = ObjectiveProblem(make(dim=3))
     for algorithm in (NHARPG(), CBO(particles=10)):
         result = run(algorithm, problem, seeds=2, budget=40, evaluations=2)
         assert result.stopped == ["budget"] * 2
@@ -441,8 +440,9 @@ def test_agents_and_optimizers_run_on_every_objective(name: str) -> None:
 )
 def test_bad_input_is_refused_before_anything_is_written(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    arguments: dict[str, Any] = {"seeds": 2, "budget": 500, "out": out}
     with pytest.raises(ValueError, match=message):
-        run(CBO(particles=50), ObjectiveProblem(Sphere(dim=2)), **{"seeds": 2, "budget": 500, "out": out} | changes)
+        run(CBO(particles=50), ObjectiveProblem(Sphere(dim=2)), **arguments | changes)
     assert not out.exists()
 
 
@@ -457,7 +457,7 @@ def test_a_deterministic_policy_is_refused_for_agents_alone(tmp_path: Path) -> N
 
 def test_a_policy_that_does_not_fit_the_actions_is_refused() -> None:
     env = envs.make("CartPole-v1", device="cpu")
-    with pytest.raises(ValueError, match="head = Gaussian.* does not fit the Discrete actions of CartPole-v1"):
+    with pytest.raises(ValueError, match=r"head = Gaussian.* does not fit the Discrete actions of CartPole-v1"):
         envs.MLP(env.spec, (4,), head=envs.Gaussian(1))
 
 
@@ -465,6 +465,6 @@ def test_a_policy_that_does_not_fit_the_actions_is_refused() -> None:
     ("field", "value"),
     [("discount", 0.0), ("discount", 1.5), ("discount", torch.nan), ("query_episodes", 0), ("evaluation_episodes", 0)],
 )
-def test_a_problem_refuses_bad_numbers(field: str, value: float) -> None:
+def test_a_problem_refuses_bad_numbers(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{field} = {value}"):
         replace(tabular(), **{field: value})
