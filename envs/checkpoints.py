@@ -10,11 +10,10 @@ from torch import Tensor
 
 from envs.core import Box, Discrete, EnvSpec
 from envs.heads import Categorical, Gaussian, Greedy, Head
-from envs.policies import MLP, Network
+from envs.policies import MLP, Linear, Network
 
+NETWORKS: dict[str, type[MLP]] = {network.__name__: network for network in (MLP, Linear)}
 HEADS: dict[str, type[Head]] = {head.__name__: head for head in (Categorical, Gaussian, Greedy)}
-BOUNDS = ("observation_low", "observation_high")
-"""Kept as text: JSON has no infinity."""
 ACTIONS: dict[str, type[Discrete] | type[Box]] = {"Discrete": Discrete, "Box": Box}
 
 
@@ -27,7 +26,7 @@ def save_policy(path: Path | str, policy: Network, params: Tensor) -> list[Path]
     path = Path(path)
     files = [path.with_name(path.name + suffix) for suffix in (".safetensors", ".json")]
     save_file({"params": params.detach().contiguous().cpu()}, files[0])
-    files[1].write_text(json.dumps(_describe(policy), indent=2) + "\n")
+    files[1].write_text(json.dumps(_describe(policy), indent=2, allow_nan=False) + "\n")
     return files
 
 
@@ -42,27 +41,32 @@ def load_policy(path: Path | str) -> tuple[Network, Tensor]:
 
 
 def _describe(policy: Network) -> dict[str, Any]:
-    spec: dict[str, Any] = asdict(policy.spec) | {
-        "action": {"type": type(policy.spec.action).__name__} | asdict(policy.spec.action)
-    }
-    spec |= {name: [str(bound) for bound in spec[name]] for name in BOUNDS}
-    head = {"type": type(policy.head).__name__} | asdict(policy.head)
     return {
-        "spec": spec,
+        "type": type(policy).__name__,
+        "spec": _parts(policy.spec) | {"action": _parts(policy.spec.action)},
         "hidden": policy.hidden,
-        "head": head,
+        "head": _parts(policy.head),
         "bias": policy.bias,
         "initialisation": policy.initialisation,
     }
 
 
-def _rebuild(data: dict[str, Any]) -> Network:
-    def typed(kinds: dict[str, Any], part: dict[str, Any]) -> Any:
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in part.items()}
-        return kinds[fields.pop("type")](**fields)
+def _parts(value: EnvSpec | Discrete | Box | Head) -> dict[str, Any]:
+    """Fields as JSON data; bounds are kept as text, because JSON has no infinity."""
+    parts = asdict(value).items()
+    plain = {name: [str(bound) for bound in part] if isinstance(part, tuple) else part for name, part in parts}
+    return {"type": type(value).__name__} | plain
 
-    spec: dict[str, Any] = dict(data["spec"])
-    spec |= {name: tuple(float(bound) for bound in spec[name]) for name in BOUNDS}
-    spec["action"] = typed(ACTIONS, data["spec"]["action"])
-    head = typed(HEADS, data["head"])
-    return MLP(EnvSpec(**spec), tuple(data["hidden"]), head, data["bias"], data["initialisation"])
+
+def _rebuild(data: dict[str, Any]) -> Network:
+    def typed(kinds: dict[str, Any], parts: dict[str, Any]) -> Any:
+        fields = {
+            name: tuple(float(bound) for bound in part) if isinstance(part, list) else part
+            for name, part in parts.items()
+            if name != "type"
+        }
+        return kinds[parts["type"]](**fields)
+
+    spec = typed({"EnvSpec": EnvSpec}, data["spec"] | {"action": typed(ACTIONS, data["spec"]["action"])})
+    network = NETWORKS[data["type"]]
+    return network(spec, tuple(data["hidden"]), typed(HEADS, data["head"]), data["bias"], data["initialisation"])
