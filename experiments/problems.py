@@ -6,6 +6,7 @@
 Everything minimises inside: feedback is about f = -J. Scores are for people: the return of the iterate, or -f.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -78,6 +79,12 @@ class Answer:
         if isinstance(self.feedback, Values):
             return Values(spread(self.feedback.values, rows, runs, torch.nan))
         return SpreadOracle(self.feedback, rows, runs)
+
+
+def check_target(target: float | None) -> None:
+    """Raise ValueError unless the score to reach is finite, or None."""
+    if target is not None and not math.isfinite(target):
+        raise ValueError(f"target = {target} must be finite")
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,10 @@ class PolicyProblem(Problem):
         for name in ("query_episodes", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= 1")
+        check_target(self.target)
+        wanted, given = self.env.spec, self.policy.spec
+        if (wanted.observation_size, wanted.action) != (given.observation_size, given.action):
+            raise ValueError(f"policy is for {given.id}, its observations or actions are not those of {wanted.id}")
 
     @property
     def name(self) -> str:
@@ -246,6 +257,11 @@ class ObjectiveProblem(Problem):
     """Distance from the optimal value at which the problem counts as solved."""
     dtype: torch.dtype = torch.float64
     place: torch.device = CPU
+    target: float | None = None
+    """Overrides the threshold: a value with its sign turned."""
+
+    def __post_init__(self) -> None:
+        check_target(self.target)
 
     @property
     def name(self) -> str:
@@ -269,8 +285,10 @@ class ObjectiveProblem(Problem):
 
     @property
     def threshold(self) -> float | None:
-        """-(f* + tolerance), where f* is known."""
-        return None if self.objective.optimum is None else -(self.objective.optimum[1] + self.tolerance)
+        """The target, or else -(f* + tolerance) where f* is known."""
+        if self.target is not None or self.objective.optimum is None:
+            return self.target
+        return -(self.objective.optimum[1] + self.tolerance)
 
     @property
     def device(self) -> torch.device:

@@ -463,8 +463,35 @@ def test_a_policy_that_does_not_fit_the_actions_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("discount", 0.0), ("discount", 1.5), ("discount", torch.nan), ("query_episodes", 0), ("evaluation_episodes", 0)],
+    [
+        ("discount", 0.0),
+        ("discount", 1.5),
+        ("discount", torch.nan),
+        ("query_episodes", 0),
+        ("evaluation_episodes", 0),
+        ("target", torch.nan),
+        ("target", torch.inf),
+    ],
 )
 def test_a_problem_refuses_bad_numbers(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{field} = {value}"):
         replace(tabular(), **{field: value})
+
+
+def test_a_problem_refuses_a_policy_for_another_environment() -> None:
+    pendulum = envs.make("Pendulum-v1", device="cpu").spec
+    with pytest.raises(ValueError, match=r"policy is for Pendulum-v1, .* not those of RandomMDP-v0"):
+        replace(tabular(), policy=envs.Linear(pendulum))
+
+
+def test_a_target_replaces_the_threshold_of_either_kind_of_problem() -> None:
+    assert tabular().threshold == 4.0
+    assert cartpole().threshold == 25.0
+    assert replace(cartpole(), target=None).threshold == 475.0
+    assert ObjectiveProblem(Sphere(dim=2), tolerance=0.5).threshold == -0.5
+    problem = ObjectiveProblem(Sphere(dim=2), target=-8.0)
+    assert problem.threshold == -8.0
+    result = run(Clock(asked=1), problem, seeds=1, budget=10, evaluations=10)
+    assert result.hits.tolist() == [0]
+    with pytest.raises(ValueError, match="target = nan"):
+        ObjectiveProblem(Sphere(dim=2), target=torch.nan)
