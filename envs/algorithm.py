@@ -47,10 +47,10 @@ class Schedule:
     def __call__(self, t: int) -> Numeric:
         """Value at iteration t, a number or [R]."""
         value = self.scale * (2.0 / (t + 2.0)) ** self.exponent
-        if isinstance(value, Tensor) or isinstance(self.floor, Tensor):
-            return torch.maximum(
-                torch.as_tensor(value), torch.as_tensor(self.floor, dtype=torch.as_tensor(value).dtype)
-            )
+        if isinstance(value, Tensor):
+            return torch.maximum(value, torch.as_tensor(self.floor, dtype=value.dtype))
+        if isinstance(self.floor, Tensor):
+            return self.floor.clamp(min=value)
         return max(value, self.floor)
 
     def check(self, name: str, high: float = float("inf")) -> None:

@@ -14,8 +14,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from envs.core import Box, EnvSpec
-from envs.heads import Gaussian, Head, stochastic_head
+from envs.core import Discrete, EnvSpec
+from envs.heads import Categorical, Greedy, Head, stochastic_head
 from envs.random import Stream
 
 
@@ -72,11 +72,16 @@ class Network(ABC):
             raise ValueError(f"hidden = {self.hidden} must hold widths >= 1")
         if self.initialisation not in INITIALISATIONS:
             raise ValueError(f"initialisation = {self.initialisation!r} is not one of {', '.join(INITIALISATIONS)}")
-        if isinstance(self.head, Gaussian) != isinstance(self.spec.action, Box) and self.head.draws:
+        action, head = self.spec.action, self.head
+        takes_discrete = isinstance(head, Categorical) or (isinstance(head, Greedy) and head.discrete)
+        if takes_discrete != isinstance(action, Discrete):
             raise ValueError(
-                f"head = {type(self.head).__name__} does not fit the {type(self.spec.action).__name__} actions "
-                f"of {self.spec.id}: Discrete takes Categorical, Box takes Gaussian"
+                f"head = {head} does not fit the {type(action).__name__} actions of {self.spec.id}: "
+                "Discrete takes Categorical or a discrete Greedy, Box takes Gaussian or a real Greedy"
             )
+        outputs = stochastic_head(action).size
+        if head.size != outputs:
+            raise ValueError(f"head.size = {head.size} must be {outputs} for the actions of {self.spec.id}")
 
     @property
     def widths(self) -> tuple[tuple[int, int], ...]:
@@ -139,7 +144,9 @@ class Network(ABC):
         return replace(self, head=self.head.greedy())
 
     def to_module(self, params: Tensor) -> "PolicyModule":
-        """A torch module that holds a copy of params [d]."""
+        """A torch module that holds a copy of params [d]. Raises ValueError for any other shape."""
+        if params.shape != (self.dim,):
+            raise ValueError(f"params has shape {tuple(params.shape)}, expected [{self.dim}]")
         module = PolicyModule(self).to(params)
         nn.utils.vector_to_parameters(params.detach().clone(), module.parameters())
         return module

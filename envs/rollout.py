@@ -164,10 +164,12 @@ def _from_kernel(found: cpu.Episodes, horizon: int) -> Trajectory:
     time = torch.arange(min(-(-longest // BLOCK) * BLOCK, horizon))
     lengths = found.lengths[..., None]
     last = time == lengths - 1
-    stored = [part[:, :, :, : len(time)] for part in (found.obs, found.action, found.log_prob, found.reward)]
-    flags = [last & found.terminated[..., None], last & (lengths == horizon)]
-    whole = _outside_zero(stored + flags, time < lengths)
-    return Trajectory._make((*whole, found.last_obs, _cost(found.lengths)))
+    stored = [
+        part[:, :, :, : len(time)].contiguous() for part in (found.obs, found.action, found.log_prob, found.reward)
+    ]
+    terminated, truncated = last & found.terminated[..., None], last & (lengths == horizon)
+    parts = (*stored, terminated, truncated, time < lengths, found.last_obs, _cost(found.lengths))
+    return Trajectory._make(parts)
 
 
 @torch.no_grad()
@@ -235,6 +237,8 @@ def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Str
         raise ValueError(f"params has shape {tuple(params.shape)}, expected [R, K, {policy.dim}]")
     if params.shape[0] != len(stream.seeds):
         raise ValueError(f"params has {params.shape[0]} runs, the stream {len(stream.seeds)}")
+    if params.dtype != env.dtype:
+        raise ValueError(f"params is {params.dtype}, the environment {env.dtype}")
     if not 1 <= episodes <= POINT_LANES:
         raise ValueError(f"episodes = {episodes} is not in [1, {POINT_LANES}]")
     if policy.spec.observation_size != env.spec.observation_size or policy.spec.action != env.spec.action:

@@ -85,7 +85,8 @@ class Comparison:
             objective: Any = OBJECTIVES[preset.objective]
             if objective is PolicyReturn:
                 raise ValueError(f"objective = {preset.objective} needs an environment: name it with --env")
-            return ObjectiveProblem(objective(dim=preset.dim), place=envs.select_device(self.device))
+            place = envs.select_device(self.device)
+            return ObjectiveProblem(objective(dim=preset.dim), place=place, target=preset.target)
         env = envs.make(str(preset.env), device=self.device, dtype=torch.float32, horizon=preset.horizon)
         return PolicyProblem(
             env,
@@ -129,7 +130,8 @@ def compare(comparison: Comparison, out: Path, resume: bool = False, show: Progr
     rows = [report.summarise(outcome, problem) for outcome in outcomes]
     report.write_summary(out / "summary.csv", rows)
     title = f"{problem.name}: {comparison.preset.seeds} seeds, {comparison.mode} settings"
-    drawn = plots.save(report.figure(outcomes, problem, title), out / "curves")
+    figure = report.figure(outcomes, problem, title)
+    drawn = [] if figure is None else plots.save(figure, out / "curves")
     folders = [out / label_of(*member, comparison.seeds, comparison.preset.budget, comparison.evaluations)
                for member in members]  # fmt: skip
     files = [out / "summary.csv", *drawn, out / "command.txt", *folders]

@@ -1,6 +1,6 @@
 """Named settings: how each algorithm is run, as its paper says or as it works best, and whole comparisons.
 
-Every value below was chosen on seeds from 1,000,000 on, which no comparison reports.
+Tuned values were chosen on seeds 1,000 to 1,015, which the comparisons, starting from seed 0, do not report.
 """
 
 from dataclasses import dataclass, field
@@ -30,17 +30,21 @@ FAITHFUL: dict[str, Setting] = {
 }
 """One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults."""
 
-_BATCH = Estimator(episodes=8, baseline=time_baseline, hvp=causal)
+_BATCH = Estimator(episodes=4, baseline=time_baseline, hvp=causal)
 
 PRACTICAL: dict[str, Setting] = FAITHFUL | {
-    "reinforce": Setting(REINFORCE(gamma=Schedule(0.03)), _BATCH),
-    "n-sgd": Setting(NSGD(gamma=Schedule(0.2, 0.5)), _BATCH),
-    "n-mpg": Setting(NMPG(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 2 / 3, 0.1)), _BATCH),
-    "n-pg-igt": Setting(NPGIGT(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 0.8, 0.1)), _BATCH),
-    "harpg": Setting(HARPG(gamma=Schedule(0.03), eta=Schedule(1.0, 1.0, 0.1)), _BATCH),
-    "n-harpg": Setting(NHARPG(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 1.0, 0.1)), _BATCH),
+    "reinforce": Setting(REINFORCE(gamma=Schedule(0.005)), _BATCH),
+    "n-sgd": Setting(NSGD(gamma=Schedule(0.2, 0.25)), _BATCH),
+    "n-mpg": Setting(NMPG(gamma=Schedule(0.2, 0.25), eta=Schedule(1.0, 2 / 3, 0.5)), _BATCH),
+    "n-pg-igt": Setting(NPGIGT(gamma=Schedule(0.2), eta=Schedule(1.0, 0.8, 0.5)), _BATCH),
+    "harpg": Setting(HARPG(gamma=Schedule(0.005), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
+    "n-harpg": Setting(NHARPG(gamma=Schedule(0.3, 0.25), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
 }
-"""Batches, a baseline, slower schedules and a floor under eta."""
+"""Batches, a baseline, slower schedules and a floor under eta.
+
+REINFORCE, N-PG-IGT and N-HARPG were tuned on CartPole-v1 (horizon 200): episodes per point, decay, floor and gamma on a
+grid, chosen by the mean score over the whole budget. The other three take over their neighbours' values, untuned.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ PRESETS: dict[str, Preset] = {
         horizon=200,
         target=195.0,
         practical={
-            "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.0), spread=1.0)),
-            "cma-es": Setting(CMAES(sigma0=0.5)),
+            "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.4), spread=2.0)),
+            "cma-es": Setting(CMAES(sigma0=1.0)),
         },
     ),
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.ledger import BUDGET
@@ -89,8 +90,8 @@ def times_to_threshold(outcome: Outcome) -> tuple[Floats, np.ndarray]:
     return np.where(reached, hits, outcome.budget).astype(np.float64), reached
 
 
-def figure(outcomes: Sequence[Outcome], problem: Problem, title: str, positions: int = 40) -> Figure:
-    """Curves of all algorithms, and the share of their runs that reached the threshold."""
+def figure(outcomes: Sequence[Outcome], problem: Problem, title: str, positions: int = 40) -> Figure | None:
+    """Curves of all algorithms, and the share of their runs that reached the threshold; None where no run has a score."""
     bands, survivals = [], []
     for outcome in outcomes:
         grid = np.linspace(0, outcome.budget, positions + 1).astype(int)
@@ -100,6 +101,8 @@ def figure(outcomes: Sequence[Outcome], problem: Problem, title: str, positions:
         estimate = stratified_bootstrap([scores])
         bands.append(CurveBand(outcome.algorithm, grid.astype(float), *estimate, len(scores)))
         survivals.append(survival_band(outcome.algorithm, *times_to_threshold(outcome), outcome.budget))
+    if not bands:
+        return None
     unit = {"env_steps": "environment steps", "queries": "queries"}[problem.unit]
     return comparison_figure(
         bands, survivals, title, f"{unit} per seed", problem.score_name, problem.threshold, "linear", "linear"
@@ -154,7 +157,7 @@ def table(rows: Sequence[Row], problem: Problem) -> Table:
     for i, header in enumerate(columns(problem)):
         drawn.add_column(header, justify="left" if i in (0, 6) else "right")
     for row in rows:
-        drawn.add_row(*cells(row))
+        drawn.add_row(*(escape(cell) for cell in cells(row)))
     return drawn
 
 

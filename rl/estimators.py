@@ -23,7 +23,8 @@ from torch.autograd import forward_ad
 
 from envs.core import Cost
 from envs.policies import Network
-from envs.rollout import BLOCK, Trajectory
+from envs.fused import scores
+from envs.rollout import BLOCK, Backend, Trajectory
 from rl.baselines import Baseline, no_baseline
 
 HVPWeights: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -74,8 +75,9 @@ def without_failures(trajectory: Trajectory) -> tuple[Trajectory, Tensor]:
 
     An episode fails when an observation or reward in it is not finite.
     """
-    bad_steps = ~torch.isfinite(trajectory.reward) | ~torch.isfinite(trajectory.obs).all(-1)
-    valid = ~bad_steps.any(-1)
+    largest_obs = torch.linalg.vector_norm(trajectory.obs, torch.inf, (-2, -1))
+    largest_reward = torch.linalg.vector_norm(trajectory.reward, torch.inf, -1)
+    valid = torch.isfinite(largest_obs) & torch.isfinite(largest_reward)
     mask = trajectory.mask & valid[..., None]
     obs = trajectory.obs.masked_fill(~mask[..., None], 0.0)
     return trajectory._replace(obs=obs, reward=trajectory.reward.masked_fill(~mask, 0.0), mask=mask), valid
@@ -93,37 +95,64 @@ class TrajectoryOracle:
     """[R, K, E] bool, the episodes that count."""
     discount: float
     estimator: Estimator
+    backend: Backend = "auto"
+    """As for `rollout`: the fused kernel on a CPU, automatic differentiation elsewhere."""
     charged: list[Cost] = field(default_factory=list)
     """Hessian-vector products made so far; `at_point` shares the list."""
 
     @staticmethod
     def of(
-        policy: Network, params: Tensor, trajectory: Trajectory, discount: float, estimator: Estimator
+        policy: Network,
+        params: Tensor,
+        trajectory: Trajectory,
+        discount: float,
+        estimator: Estimator,
+        backend: Backend = "auto",
     ) -> "TrajectoryOracle":
         """The oracle for freshly sampled trajectories, failed episodes included."""
-        return TrajectoryOracle(policy, params, *without_failures(trajectory), discount, estimator)
+        return TrajectoryOracle(policy, params, *without_failures(trajectory), discount, estimator, backend)
 
     def gradient(self) -> Tensor:
         """[R, K, d]."""
-        with torch.enable_grad():
-            params = self.params.detach().requires_grad_()
-            weight = self._advantage()
-            (gradient,) = torch.autograd.grad((weight * self._log_prob(params)).sum(), params)
-        return -gradient / self._episodes()
+        weight = self._advantage()
+        if self._fused:
+            total = scores.score_sum(self.policy, self.params, None, *self._steps, w=weight, a=weight)
+        else:
+            with torch.enable_grad():
+                params = self.params.detach().requires_grad_()
+                (total,) = torch.autograd.grad((weight * self._log_prob(params)).sum(), params)
+        return -total / self._episodes()
 
     def hvp(self, u: Tensor) -> Tensor:
-        """Hessian times u [R, K, d], one reverse pass over a forward-mode derivative; charged one per trajectory."""
+        """Hessian times u [R, K, d]; charged one product per trajectory."""
         weight = self._advantage()
+        if self._fused:
+            c = scores.directional(self.policy, self.params, u, *self._steps)
+            w = self.estimator.hvp(weight, c)
+            product = scores.score_sum(self.policy, self.params, u, *self._steps, w=w, a=weight)
+        else:
+            product = self._hvp_by_autograd(u, weight)
+        runs, points, per_point = self.valid.shape
+        self.charged.append(Cost.each(runs, u.device, hvps=points * per_point))
+        return -product / self._episodes()
+
+    def _hvp_by_autograd(self, u: Tensor, weight: Tensor) -> Tensor:
+        """One reverse pass over a forward-mode derivative."""
         with torch.enable_grad(), forward_ad.dual_level():
-            params = self.params.detach().requires_grad_()
+            params = self.params.detach().contiguous().requires_grad_()  # a dual number cannot be an expanded view
             dual = forward_ad.unpack_dual(self._log_prob(forward_ad.make_dual(params, u)))
             c = dual.tangent  # <s_t, u>, differentiable
-            mask = self.trajectory.mask
-            w = self.estimator.hvp(weight, torch.where(mask, c.detach(), 0.0))
+            w = self.estimator.hvp(weight, torch.where(self.trajectory.mask, c.detach(), 0.0))
             (product,) = torch.autograd.grad((w * dual.primal + weight * c).sum(), params)
-        runs, points, per_point = mask.shape[:3]
-        self.charged.append(Cost.each(runs, mask.device, hvps=points * per_point))
-        return -product / self._episodes()
+        return product
+
+    @property
+    def _fused(self) -> bool:
+        return self.backend != "plain" and scores.supports(self.policy, self.params)
+
+    @property
+    def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.trajectory.obs, self.trajectory.action, self.trajectory.mask.sum(-1)
 
     def at_point(self, k: int) -> "TrajectoryOracle":
         """The oracle at point k alone, [R, 1, d]."""

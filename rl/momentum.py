@@ -80,5 +80,5 @@ class NSGD(NMPG):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eta != Schedule(1.0):
+        if any(isinstance(part, Tensor) for part in vars(self.eta).values()) or self.eta != Schedule(1.0):
             raise ValueError(f"eta = {self.eta} must be 1 for N-SGD; use N-MPG for momentum")

@@ -30,7 +30,7 @@ LOG_SQRT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Episodes(NamedTuple):
-    """What the kernel wrote. The last four hold trajectories where they were asked for, undefined after their end."""
+    """What the kernel wrote. The last four hold trajectories where they were asked for, 0 after their end."""
 
     total: Tensor
     """[R, K, E] discounted return"""
@@ -255,6 +255,14 @@ def _kernel(dynamics: Dynamics) -> Callable[..., None]:
                         terminated[r, k, e] = True
                         break
                 lengths[r, k, e] = length
+                if store:
+                    obs_out[r, k, e, length:] = 0.0
+                    log_probs[r, k, e, length:] = 0.0
+                    rewards[r, k, e, length:] = 0.0
+                    if head in (CATEGORICAL, ARGMAX):
+                        integers[r, k, e, length:] = 0
+                    else:
+                        reals[r, k, e, length:] = 0.0
                 last_obs[r, k, e] = obs
 
     return kernel
