@@ -46,14 +46,18 @@ class Outcome(NamedTuple):
 
 
 def score_curves(curves: pa.Table, name: str, axis: str, positions: Sequence[int]) -> Floats:
-    """Scores `eval/<name>` of each run on common positions of `axis`, [R, G], last value carried forward."""
+    """Scores `eval/<name>` of each run on common positions of `axis`, [R, G], last value carried forward.
+
+    NaN before a run's first score, everywhere for a run that has none.
+    """
     rows = curves.filter(pc.equal(curves["name"], f"eval/{name}"))
     run, at, value = (rows[column].to_numpy() for column in ("run", axis, "value"))
     scores = []
     for r in np.unique(curves["run"].to_numpy()):
         mine = np.flatnonzero(run == r)
         mine = mine[np.argsort(at[mine], kind="stable")]
-        scores.append(carry_forward(positions, at[mine], value[mine]))
+        seen = carry_forward(positions, at[mine], value[mine]) if len(mine) else np.full(len(positions), np.nan)
+        scores.append(seen)
     return np.array(scores)
 
 
