@@ -23,9 +23,10 @@ from torch import Tensor
 from envs.algorithm import Algorithm, Metrics
 from envs.core import Cost
 from envs.random import Purpose, streams
+from experiments.answers import spread
 from experiments.describe import describe, short_hash
 from experiments.ledger import NON_FINITE, Ledger
-from experiments.problems import Problem, spread
+from experiments.problems import Problem
 from experiments.provenance import provenance
 from experiments.record import AXES, Record, load_state, save_state, write_curves, write_json
 

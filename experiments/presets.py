@@ -71,7 +71,6 @@ PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         summary="CartPole-v1 with the paper's horizon and discount, the default of `zopg compare`",
         env="CartPole-v1",
-        seeds=64,
         horizon=200,
         target=195.0,
         practical={

@@ -8,8 +8,7 @@ Everything minimises inside: feedback is about f = -J. Scores are for people: th
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,66 +18,14 @@ from envs.core import Cost, Env
 from envs.policies import Network
 from envs.random import Stream
 from envs.rollout import returns, rollout
+from experiments.answers import Answer, ExactOracle
 from experiments.ledger import Unit
-from rl.core import Oracle, PolicyGradient
+from rl.core import PolicyGradient
 from rl.estimators import Estimator, TrajectoryOracle
 from zeroth_order.core import Objective, Values
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class SpreadOracle:
-    """The oracle of some runs seen as one of all R: derivatives of the others are 0."""
-
-    inner: Oracle
-    rows: Tensor
-    runs: int
-
-    def gradient(self) -> Tensor:
-        """[R, K, d]."""
-        return spread(self.inner.gradient(), self.rows, self.runs, 0.0)
-
-    def hvp(self, u: Tensor) -> Tensor:
-        """Hessian times u [R, K, d]."""
-        return spread(self.inner.hvp(u[self.rows]), self.rows, self.runs, 0.0)
-
-    def at_point(self, k: int) -> "SpreadOracle":
-        """The oracle at point k alone."""
-        return SpreadOracle(self.inner.at_point(k), self.rows, self.runs)
-
-
-def spread(part: Tensor, rows: Tensor, runs: int, rest: float) -> Tensor:
-    """What is known of the runs `rows` [n] as a tensor of all R, with `rest` elsewhere."""
-    whole = part.new_full((runs, *part.shape[1:]), rest)
-    return whole.index_copy(0, rows, part)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Feedback at the asked points, and its price."""
-
-    feedback: Any
-    """What `Algorithm.tell` takes."""
-    cost: Cost
-    failed: Tensor
-    """[R] int64, evaluations (episodes, or values) that came back non-finite."""
-    charged: list[Cost] = field(default_factory=list)
-    """Products that the algorithm asked the feedback for, known after `tell`."""
-
-    def total(self) -> Cost:
-        """Everything this iteration cost."""
-        total = self.cost
-        for cost in self.charged:
-            total = total.plus(cost)
-        return total
-
-    def spread_feedback(self, rows: Tensor, runs: int) -> Any:
-        """The feedback of the runs `rows` [n] as that of all R: the others have failed values, or derivatives of 0."""
-        if isinstance(self.feedback, Values):
-            return Values(spread(self.feedback.values, rows, runs, torch.nan))
-        return SpreadOracle(self.feedback, rows, runs)
 
 
 def check_target(target: float | None) -> None:
@@ -323,36 +270,3 @@ class ObjectiveProblem(Problem):
         """-f, NaN where it is not finite."""
         values = self.objective.evaluate(points[:, None], stream).values[:, 0]
         return {"negative value": torch.where(torch.isfinite(values), -values, torch.nan)}
-
-
-@dataclass(frozen=True)
-class ExactOracle:
-    """Exact derivatives of an objective by automatic differentiation; the `rl.Oracle` of a noise-free problem."""
-
-    objective: Objective
-    points: Tensor
-    stream: Stream
-    charged: list[Cost]
-
-    def gradient(self) -> Tensor:
-        """[R, K, d]; one query a point."""
-        return self._gradient(create_graph=False)[0].detach()
-
-    def hvp(self, u: Tensor) -> Tensor:
-        """Hessian times u [R, K, d]; one query and one product a point."""
-        gradient, points = self._gradient(create_graph=True, hvps=self.points.shape[1])
-        with torch.enable_grad():
-            (product,) = torch.autograd.grad((gradient * u).sum(), points)
-        return product
-
-    def at_point(self, k: int) -> "ExactOracle":
-        """The oracle at point k alone, [R, 1, d]."""
-        return ExactOracle(self.objective, self.points[:, k : k + 1], self.stream, self.charged)
-
-    def _gradient(self, create_graph: bool, hvps: int = 0) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            points = self.points.detach().requires_grad_()
-            evaluation = self.objective.evaluate(points, self.stream)
-            (gradient,) = torch.autograd.grad(evaluation.values.sum(), points, create_graph=create_graph)
-        self.charged.append(evaluation.cost._replace(hvps=evaluation.cost.hvps + hvps))
-        return gradient, points

@@ -95,7 +95,7 @@ def times_to_threshold(outcome: Outcome) -> tuple[Floats, np.ndarray]:
 
 
 def figure(outcomes: Sequence[Outcome], problem: Problem, title: str, positions: int = 40) -> Figure | None:
-    """Curves of all algorithms, and the share of their runs that reached the threshold; None where no run has a score."""
+    """Curves of all algorithms, and the share of their runs that reached the threshold; None without any score."""
     bands, survivals = [], []
     for outcome in outcomes:
         grid = np.linspace(0, outcome.budget, positions + 1).astype(int)

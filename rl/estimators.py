@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from envs.core import Cost
-from envs.policies import Network
 from envs.fused import scores
+from envs.policies import Network
 from envs.rollout import BLOCK, Backend, Trajectory
 from rl.baselines import Baseline, no_baseline
 

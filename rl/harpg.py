@@ -16,7 +16,7 @@ it is charged. The published code's Hessian estimator has a cross term of wrong 
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,18 +24,7 @@ from torch import Tensor
 from envs.algorithm import Metrics, Schedule, along_runs
 from envs.random import Stream
 from rl.core import Oracle, PolicyGradient, unit
-
-
-class State(NamedTuple):
-    """Two iterates and the momentum."""
-
-    theta: Tensor
-    """[R, d] iterate, the one that is evaluated"""
-    theta_prev: Tensor
-    """[R, d]"""
-    direction: Tensor
-    """[R, d] transported gradient d_t"""
-    t: int
+from rl.n_pg_igt import State
 
 
 class _HessianAided(PolicyGradient):
