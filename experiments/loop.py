@@ -32,6 +32,8 @@ from experiments.record import AXES, Record, load_state, save_state, write_curve
 
 FLUSH_SECONDS = 2.0
 """A killed run loses at most the iterations since the last flush."""
+LARGEST = 2**62
+"""Of seeds and budgets: what is counted fits int64."""
 SCORED_AT_ONCE = 512
 """Snapshots scored in one batch; bounds the memory."""
 
@@ -87,8 +89,11 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
     """Raise ValueError, naming the field, for what `run` cannot do."""
     if not seeds:
         raise ValueError("seeds is empty; at least one is needed")
-    if budget < 1:
-        raise ValueError(f"budget = {budget} must be >= 1")
+    outside = [seed for seed in seeds if not 0 <= seed <= LARGEST]
+    if outside:
+        raise ValueError(f"seeds has {outside[0]}, which is not in [0, {LARGEST}]")
+    if not 1 <= budget <= LARGEST:
+        raise ValueError(f"budget = {budget} is not in [1, {LARGEST}]")
     if evaluations < 1:
         raise ValueError(f"evaluations = {evaluations} must be >= 1")
     problem.check(algorithm)
@@ -155,7 +160,10 @@ class _Loop:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", self.configuration)
-            write_json(folder / "provenance.json", provenance() | {"seeds": self.configuration["seeds"]})
+            write_json(
+                folder / "provenance.json",
+                provenance() | {"seeds": self.configuration["seeds"], "backend": self.problem.backend},
+            )
 
     def run(self, progress: Progress) -> Result:
         """Iterate until every run has stopped."""

@@ -17,7 +17,7 @@ from envs.algorithm import Algorithm
 from envs.core import Cost, Env
 from envs.policies import Network
 from envs.random import Stream
-from envs.rollout import returns, rollout
+from envs.rollout import backend_for, returns, rollout
 from experiments.answers import Answer, ExactOracle
 from experiments.ledger import Unit
 from rl.core import PolicyGradient
@@ -67,6 +67,11 @@ class Problem(ABC):
     @abstractmethod
     def device(self) -> torch.device:
         """Where the tensors live."""
+
+    @property
+    @abstractmethod
+    def backend(self) -> str:
+        """What evaluates points, for the record."""
 
     @abstractmethod
     def init(self, stream: Stream) -> Tensor:
@@ -152,6 +157,11 @@ class PolicyProblem(Problem):
     def device(self) -> torch.device:
         """The environment's."""
         return self.env.device
+
+    @property
+    def backend(self) -> str:
+        """Of the rollouts: "fused" or "plain"."""
+        return backend_for(self.env, self.policy)
 
     def init(self, stream: Stream) -> Tensor:
         """The policy's initialisation."""
@@ -241,6 +251,11 @@ class ObjectiveProblem(Problem):
     def device(self) -> torch.device:
         """Where the points live."""
         return self.place
+
+    @property
+    def backend(self) -> str:
+        """Eager torch."""
+        return "plain"
 
     def init(self, stream: Stream) -> Tensor:
         """Uniform in the bounds; standard normal where there are none."""
