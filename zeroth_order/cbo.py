@@ -137,7 +137,7 @@ class CBO(Optimizer):
     alpha: Growth = Growth(30.0, 1.05)
     """alpha_t, > 0, in 1 / units of f; large is greedy. Papers: constant 30 or more. CBXpy: 1.05^t up to 1e5."""
     noise: Noise = Anisotropic()
-    """D."""
+    """D: anisotropic noise grows with each coordinate of X - c, isotropic noise with its norm."""
     spread: Numeric = 1.0
     """Standard deviation of the initial particles around the start, > 0, in the units of x."""
 
