@@ -1,0 +1,309 @@
+"""The agents' update rules on exact oracles, where what they compute is known.
+
+Golden tests of the specification: transport on a quadratic, the two-step value by hand, reductions to N-SGD.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from envs.algorithm import Schedule, along_runs
+from envs.random import Purpose, Stream, streams
+from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, REINFORCE, PolicyGradient, unit
+from rl.n_pg_igt import State
+
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Exact oracle of f(x) = x A x / 2 at the asked points [R, K, d]."""
+
+    A: Tensor
+    points: Tensor
+
+    def gradient(self) -> Tensor:
+        return self.points @ self.A
+
+    def hvp(self, u: Tensor) -> Tensor:
+        return u @ self.A
+
+    def at_point(self, k: int) -> "Quadratic":
+        return Quadratic(self.A, self.points[:, k : k + 1])
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Answers with given gradients, whatever the points, and with a zero Hessian."""
+
+    answer: Tensor
+    """[R, d]"""
+
+    def gradient(self) -> Tensor:
+        return self.answer[:, None]
+
+    def hvp(self, u: Tensor) -> Tensor:
+        return torch.zeros_like(u)
+
+    def at_point(self, k: int) -> "Scripted":
+        return self
+
+
+@dataclass
+class Trace:
+    """States before each iteration, the points asked and the metrics, and the state at the end."""
+
+    states: list[Any] = field(default_factory=list)
+    points: list[Tensor] = field(default_factory=list)
+    metrics: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def random_quadratic(d: int = 6, runs: int = 5) -> tuple[Tensor, Tensor]:
+    """A positive definite and x0 [R, d]."""
+    root, x0 = (
+        streams([0]).fold(p).normal(n, dtype=F64) for p, n in ((Purpose.INSTANCE, d * d), (Purpose.INITIAL, runs * d))
+    )
+    root = root.view(d, d)
+    return root @ root.T, x0.view(runs, d)
+
+
+def trace(agent: PolicyGradient, x0: Tensor, oracle: Callable[[Tensor, int], Any], steps: int) -> Trace:
+    """Iterations of an agent on `oracle(points, t)`, with seeds 0 .. R - 1."""
+    root = streams(range(len(x0)))
+    found, state = Trace(), agent.init(x0, root.fold(Purpose.INITIAL))
+    for t in range(steps):
+        points, state = agent.ask(state, root.fold(Purpose.ASK).at(t))
+        found.states.append(state)
+        found.points.append(points)
+        state, metrics = agent.tell(state, points, oracle(points, t))
+        found.metrics.append(metrics)
+    found.states.append(state)
+    return found
+
+
+def on_quadratic(agent: PolicyGradient, steps: int = 200) -> tuple[Trace, Tensor]:
+    A, x0 = random_quadratic()
+    return trace(agent, x0, lambda points, t: Quadratic(A, points), steps), A
+
+
+def transport_error(agent: PolicyGradient) -> float:
+    """Largest |d_t - grad f(theta_t)| / (1 + |grad f(theta_t)|) over runs and iterations."""
+    found, A = on_quadratic(agent)
+    errors = []
+    for before, after in zip(found.states[:-1], found.states[1:], strict=True):
+        exact = before.theta @ A
+        errors.append(float(((after.direction - exact).norm(dim=-1) / (1 + exact.norm(dim=-1))).max()))
+    return max(errors)
+
+
+class LaggedNPGIGT(NPGIGT):
+    """Extrapolates with the eta of the previous iteration, as the published code does."""
+
+    def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
+        eta = along_runs(self.eta(max(state.t - 1, 0)), state.theta)
+        return (state.theta + (1 - eta) / eta * (state.theta - state.theta_prev))[:, None], state
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        NPGIGT(gamma=Schedule(0.3, 1.0)),
+        NPGIGT(gamma=Schedule(0.3, 0.5), eta=Schedule(1.0, 0.8, 0.05)),
+        NHARPG(gamma=Schedule(0.3, 1.0)),
+        NHARPG(gamma=Schedule(0.3, 0.5), eta=Schedule(1.0, 1.0, 0.05)),
+        HARPG(gamma=Schedule(0.02, 0.5)),
+    ],
+)
+def test_transport_is_exact_on_a_quadratic(agent: PolicyGradient) -> None:
+    """d_t is the gradient at theta_t, whatever the steps: past gradients do not lag behind."""
+    assert transport_error(agent) < 1e-12
+
+
+@pytest.mark.parametrize("agent", [LaggedNPGIGT(gamma=Schedule(0.3, 1.0)), NMPG(gamma=Schedule(0.3, 1.0))])
+def test_transport_fails_with_a_lagged_eta_and_without_extrapolation(agent: PolicyGradient) -> None:
+    assert transport_error(agent) > 1e-3
+
+
+def test_two_steps_by_hand() -> None:
+    """From theta = 0 with gradients of J (3, 4) and (0, 2), eta = 1 and 1/2: look-ahead at 2 theta_1, d = (1.5, 3)."""
+    ascent = torch.tensor([[3.0, 4.0], [0.0, 2.0]], dtype=F64)
+    agent = NPGIGT(gamma=Schedule(2.0), eta=Schedule(1.0, math.log(2) / math.log(1.5)))
+    found = trace(agent, torch.zeros(1, 2, dtype=F64), lambda _, t: Scripted(-ascent[t : t + 1]), 2)
+    theta_1 = torch.tensor([[1.2, 1.6]], dtype=F64)
+    assert_close(found.states[1].theta, theta_1, rtol=1e-14, atol=0.0)
+    assert_close(found.points[1][:, 0], 2 * theta_1, rtol=1e-14, atol=0.0)
+    assert_close(found.metrics[1]["lookahead_distance"], torch.tensor([2.0], dtype=F64), rtol=1e-14, atol=0.0)
+    direction = torch.tensor([[1.5, 3.0]], dtype=F64)
+    assert_close(found.states[2].direction, -direction, rtol=1e-14, atol=0.0)
+    assert_close(found.states[2].theta, theta_1 + 2 * direction / 11.25**0.5, rtol=1e-14, atol=0.0)
+
+
+def test_the_second_product_of_n_harpg_is_at_a_random_point_of_the_step() -> None:
+    """Between theta_{t-1} and theta_t, uniformly: 2000 runs, mean within 5 standard errors (rate 6e-7)."""
+    theta, previous = torch.ones(2000, 3, dtype=F64), torch.zeros(2000, 3, dtype=F64)
+    agent = NHARPG()
+    state = agent.init(theta, streams(range(2000)))._replace(theta_prev=previous, t=4)
+    points, _ = agent.ask(state, streams(range(2000)).fold(Purpose.ASK).at(4))
+    assert torch.equal(points[:, 0], theta)
+    q = points[:, 1, 0]
+    assert torch.equal(points[:, 1], q[:, None].expand(-1, 3))
+    assert 0 < float(q.min()) < 0.01
+    assert 0.99 < float(q.max()) < 1
+    assert abs(float(q.mean()) - 0.5) < 5 / (12 * 2000) ** 0.5
+
+
+def test_n_harpg_uses_the_product_at_its_own_point_times_the_step() -> None:
+    """Two iterations by hand with f(x) = sum x^3 / 6: the Hessian depends on the point."""
+
+    @dataclass(frozen=True)
+    class Cubic(Quadratic):
+        def gradient(self) -> Tensor:
+            return self.points**2 / 2
+
+        def hvp(self, u: Tensor) -> Tensor:
+            return self.points * u
+
+        def at_point(self, k: int) -> "Cubic":
+            return Cubic(self.A, self.points[:, k : k + 1])
+
+    x0 = torch.tensor([[1.0, 2.0]], dtype=F64)
+    for agent, step in (
+        (NHARPG(Schedule(0.5), Schedule(1.0, 1.0)), unit),
+        (HARPG(Schedule(0.5), Schedule(1.0, 1.0)), lambda d: d),
+    ):
+        found = trace(agent, x0, lambda points, t: Cubic(x0, points), 2)
+        theta_1 = x0 - 0.5 * step(x0**2 / 2)
+        assert_close(found.states[1].theta, theta_1, rtol=1e-14, atol=0.0)
+        between, eta = found.points[1][:, 1], 2 / 3
+        transport = between * (theta_1 - x0)
+        direction = (1 - eta) * (x0**2 / 2 + transport) + eta * theta_1**2 / 2
+        assert_close(found.states[2].direction, direction, rtol=1e-14, atol=0.0)
+        assert_close(found.states[2].theta, theta_1 - 0.5 * step(direction), rtol=1e-14, atol=0.0)
+        assert_close(found.metrics[1]["transport_norm"], transport.norm(dim=-1), rtol=1e-14, atol=0.0)
+
+
+def noisy(points: Tensor, t: int) -> Scripted:
+    """A gradient that depends on the first point and on noise; its Hessian is taken to be zero."""
+    noise = streams(range(len(points))).fold(Purpose.TRAIN).at(t).normal(points.shape[-1], dtype=points.dtype)
+    return Scripted(points[:, 0] + 0.3 * noise)
+
+
+@pytest.mark.parametrize("make", [NPGIGT, NHARPG, NMPG])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_without_momentum_all_of_them_are_n_sgd(make: type[NPGIGT], dtype: torch.dtype) -> None:
+    """Bit for bit."""
+    x0 = random_quadratic()[1].to(dtype)
+    reference = trace(NSGD(gamma=Schedule(0.2, 0.5)), x0, noisy, 30)
+    found = trace(make(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0)), x0, noisy, 30)
+    for one, other in zip(found.states, reference.states, strict=True):
+        assert torch.equal(one.theta, other.theta)
+    assert not torch.equal(reference.states[-1].theta, x0)
+
+
+def test_n_sgd_steps_along_the_unit_gradient() -> None:
+    A, x0 = random_quadratic()
+    found = trace(NSGD(gamma=Schedule(0.2)), x0, lambda points, t: Quadratic(A, points), 1)
+    gradient = x0 @ A
+    expected = x0 - 0.2 * gradient / gradient.norm(dim=-1, keepdim=True)
+    assert_close(found.states[1].theta, expected, rtol=1e-14, atol=1e-15)
+    assert_close(found.metrics[0]["gradient_norm"], gradient.norm(dim=-1), rtol=1e-14, atol=0.0)
+
+
+def test_n_mpg_averages_gradients() -> None:
+    x0 = torch.zeros(1, 2, dtype=F64)
+    gradients = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=F64)
+    found = trace(NMPG(gamma=Schedule(0.1), eta=Schedule(1.0, 1.0)), x0, lambda _, t: Scripted(gradients[t : t + 1]), 2)
+    assert_close(found.states[2].direction, torch.tensor([[1 / 3, 4 / 3]], dtype=F64), rtol=1e-15, atol=0.0)
+    assert torch.equal(found.points[1][:, 0], found.states[1].theta)
+
+
+def test_reinforce_is_gradient_descent() -> None:
+    A, x0 = random_quadratic()
+    found = trace(REINFORCE(gamma=Schedule(0.1, 1.0)), x0, lambda points, t: Quadratic(A, points), 2)
+    theta_1 = x0 - 0.1 * x0 @ A
+    assert_close(found.states[1].theta, theta_1, rtol=1e-14, atol=1e-15)
+    assert_close(found.states[2].theta, theta_1 - 0.1 * 2 / 3 * theta_1 @ A, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("make", [REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG])
+def test_a_zero_gradient_keeps_the_iterate(make: type[NPGIGT]) -> None:
+    x0 = random_quadratic()[1]
+    found = trace(make(), x0, lambda points, t: Scripted(torch.zeros_like(x0)), 5)
+    assert torch.equal(found.states[-1].theta, x0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_unit_vectors(dtype: torch.dtype) -> None:
+    """Of every length down to the smallest, and zero stays zero."""
+    tiny = torch.finfo(dtype).tiny
+    v = torch.tensor([[3.0, 4.0], [3e-6, 4e-6], [tiny, 0.0], [0.0, 0.0]], dtype=dtype)
+    expected = torch.tensor([[0.6, 0.8], [0.6, 0.8], [1.0, 0.0], [0.0, 0.0]], dtype=dtype)
+    assert_close(unit(v), expected)
+
+
+def test_a_failed_estimate_does_not_touch_other_runs() -> None:
+    x0 = random_quadratic()[1]
+
+    def failing(points: Tensor, t: int) -> Scripted:
+        answer = noisy(points, t).answer
+        return Scripted(torch.where(torch.tensor([True, False, False, False, False])[:, None], torch.nan, answer))
+
+    for make in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG):
+        healthy, mixed = (trace(make(), x0, oracle, 5).states[-1].theta for oracle in (noisy, failing))
+        assert torch.equal(healthy[1:], mixed[1:])
+        assert mixed[0].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [
+        (Schedule(0.3), {0: 0.3, 1: 0.3, 1000: 0.3}),
+        (Schedule(0.3, 1.0), {0: 0.3, 1: 0.2, 4: 0.1, 998: 0.0006}),
+        (Schedule(1.0, 0.8), {0: 1.0, 6: 0.25**0.8, 62: 0.03125**0.8}),
+        (Schedule(1.0, 1.0, 0.1), {0: 1.0, 8: 0.2, 18: 0.1, 19: 0.1, 10_000: 0.1}),
+        (Schedule(0.2, 0.5, 0.3), {0: 0.3, 5: 0.3}),
+    ],
+)
+def test_schedules_follow_their_formula(schedule: Schedule, values: dict[int, float]) -> None:
+    """Scale (2 / (t + 2))^exponent, and not below the floor."""
+    for t, value in values.items():
+        assert schedule(t) == pytest.approx(value, rel=1e-14)
+
+
+def test_schedules_along_runs() -> None:
+    scale, exponent, floor = (torch.tensor(x, dtype=F64) for x in ([0.1, 0.2, 0.3], [0.0, 0.5, 1.0], [0.0, 0.15, 0.0]))
+    for t in (0, 3, 50):
+        alone = [Schedule(*(float(x[r]) for x in (scale, exponent, floor)))(t) for r in range(3)]
+        assert_close(Schedule(scale, exponent, floor)(t), torch.tensor(alone, dtype=F64), rtol=1e-14, atol=0.0)
+    mixed = Schedule(0.2, 0.5, floor)(6)
+    assert_close(mixed, torch.tensor([0.1, 0.15, 0.1], dtype=F64), rtol=1e-14, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: REINFORCE(gamma=Schedule(0.0)), r"gamma\.scale = 0\.0 is not in \(0, inf\]"),
+        (lambda: REINFORCE(gamma=Schedule(float("nan"))), r"gamma\.scale = nan"),
+        (lambda: NSGD(gamma=Schedule(-0.1)), r"gamma\.scale = -0\.1"),
+        (lambda: NSGD(eta=Schedule(0.5)), r"eta = .*0\.5.* must be 1 for N-SGD; use N-MPG"),
+        (lambda: NSGD(eta=Schedule(torch.tensor([1.0, 0.5]))), r"eta = .*must be 1 for N-SGD; use N-MPG"),
+        (lambda: NMPG(eta=Schedule(1.5)), r"eta\.scale = 1\.5 is not in \(0, 1\]"),
+        (lambda: NMPG(gamma=Schedule(0.1, -1.0)), r"gamma\.exponent = -1\.0"),
+        (lambda: NPGIGT(eta=Schedule(0.0)), r"eta\.scale = 0\.0 is not in \(0, 1\]"),
+        (lambda: NPGIGT(eta=Schedule(1.0, 0.8, 1.1)), r"eta\.floor = 1\.1 is not in \[0, 1\]"),
+        (lambda: NPGIGT(gamma=Schedule(torch.tensor([0.1, -0.1]))), r"gamma\.scale = \[0\.1.*, -0\.1.*\]"),
+        (lambda: HARPG(gamma=Schedule(float("inf"))), r"gamma\.scale = inf"),
+        (lambda: HARPG(eta=Schedule(2.0)), r"eta\.scale = 2\.0"),
+        (lambda: NHARPG(gamma=Schedule(0.1, 1.0, -0.1)), r"gamma\.floor = -0\.1"),
+        (lambda: NHARPG(eta=Schedule(-1.0)), r"eta\.scale = -1\.0"),
+    ],
+)
+def test_bad_configurations_are_refused(make: Callable[[], PolicyGradient], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
