@@ -39,13 +39,15 @@ class _Lines:
     def __init__(self, label: str) -> None:
         self.label, self.started = label, time.perf_counter()
         self.shown = self.started
+        self.finished = False
         self.first: tuple[float, float] | None = None
         print(f"{label}: started", file=sys.stderr, flush=True)
 
     def __call__(self, done: float, message: str) -> None:
         now = time.perf_counter()
-        if now - self.shown < SECONDS_BETWEEN_LINES and done < 1.0:
+        if self.finished or (now - self.shown < SECONDS_BETWEEN_LINES and done < 1.0):
             return
+        self.finished = done >= 1.0
         self.shown = now
         # A resumed run begins part of the way; only what this process did says how fast it is.
         self.first = self.first or (done, now)

@@ -46,7 +46,8 @@ def linear_baseline(trajectory: Trajectory, to_go: Tensor, discount: float) -> T
     """
     features = _features(trajectory)
     powers = discount ** torch.arange(to_go.shape[-1], dtype=torch.float64, device=to_go.device)
-    target = to_go.to(torch.float64) / powers * trajectory.mask
+    # Where discount^t underflows, so did the reward-to-go: both are 0.
+    target = to_go.to(torch.float64) / powers.clamp(min=torch.finfo(torch.float64).tiny) * trajectory.mask
     with_target = torch.cat((features, target[..., None]), -1)
     products = sum(block[..., :-1].mT @ block for block in with_target.split(BLOCK, -2))  # see `Trajectory`
     gram, moment = products[..., :-1], products[..., -1]

@@ -131,13 +131,20 @@ def test_evaluation_charges_one_query_a_point(objective: Synthetic) -> None:
         torch.zeros(2, DIM),
         torch.zeros(2, 3, DIM + 1),
         torch.zeros(2, 3, DIM, dtype=torch.int64),
-        torch.full((2, 3, DIM), torch.nan),
-        torch.full((2, 3, DIM), torch.inf),
     ],
 )
 def test_bad_points_are_refused(points: Tensor) -> None:
     with pytest.raises(ValueError, match=r"points .*'sphere'"):
         Sphere(DIM).evaluate(points, streams([0, 1]))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_point_that_is_not_finite_fails_alone_and_is_charged(bad: float) -> None:
+    points = torch.zeros(2, 3, DIM)
+    points[0, 1, 0] = bad
+    evaluation = Sphere(DIM).evaluate(points, streams([0, 1]))
+    assert torch.isfinite(evaluation.values).tolist() == [[True, False, True], [True, True, True]]
+    assert evaluation.cost.queries.tolist() == [3, 3]
 
 
 @pytest.mark.parametrize(
