@@ -157,7 +157,7 @@ def _open(comparison: Comparison, out: Path, resume: bool) -> None:
         raise ValueError(f"out = {out} exists already and is not empty; resume it, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_json(known, asked)
-    command = shlex.join(["zopg", *sys.argv[1:]])
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     write_atomically(out / "command.txt", lambda temporary: temporary.write_text(command + "\n"))
 
 
