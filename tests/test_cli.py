@@ -474,6 +474,15 @@ def test_the_script_runs_and_records_the_exact_command(tmp_path: Path) -> None:
     assert json.loads(record.read_text())["threads"] == 1
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_comparison_made_by_another_program_does_not_claim_to_be_the_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/my study.py", "--fast"])
+    main([*RANDOM, "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "command.txt").read_text() == "'my study.py' --fast\n"
+
+
 def test_the_script_refuses_in_one_line(tmp_path: Path) -> None:
     done = script(*words(COMPARE + " --horizon 0", tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
