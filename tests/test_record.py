@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import envs
+from envs.core import Cost
 from experiments.loop import run
 from experiments.problems import PolicyProblem
-from experiments.record import SCHEMA, load_state, save_state, write_atomically, write_curves, write_json
+from experiments.record import SCHEMA, Record, load_state, save_state, write_atomically, write_curves, write_json
 from rl import NHARPG
 from zeroth_order import CBO
 
@@ -110,11 +111,28 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
 
     def write(temporary: Path) -> None:
         temporary.write_text("new")
-        seen.append(path.read_text())
+        seen.append((path.read_text(), temporary.stat().st_ino))
 
     write_atomically(path, write)
-    assert seen == ["old"]
+    # The very file that was written has taken the place, so there was no moment with half of it.
+    assert seen == [("old", path.stat().st_ino)]
     assert path.read_text() == "new"
+
+
+def test_a_run_that_passes_several_positions_at_once_fills_the_last_of_them() -> None:
+    record = Record(seeds=[5, 6], positions=[0, 10, 20], dim=1, device=CPU)
+    crossed = torch.tensor([[True, True, False], [False, False, False]])
+    spent = Cost.each(2, env_steps=torch.tensor([0, 21]))
+    record.capture(crossed, torch.tensor([[1.0], [2.0]]), spent, 0.5, {"train/norm": torch.tensor([3.0, 4.0])})
+    runs, slots, params = record.unscored()
+    assert (runs.tolist(), slots.tolist(), params.tolist()) == ([0], [1], [[1.0]])
+    assert record.table().num_rows == 0
+    record.score(runs, slots, {"eval/return": torch.tensor([7.0])})
+    assert record.unscored()[0].numel() == 0
+    rows = [
+        (row["run"], row["seed"], row["env_steps"], row["name"], row["value"]) for row in record.table().to_pylist()
+    ]
+    assert rows == [(0, 5, 0, "eval/return", 7.0), (0, 5, 0, "train/norm", 3.0)]
 
 
 KILLED_AGAIN_AND_AGAIN = '''
