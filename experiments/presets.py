@@ -43,7 +43,7 @@ PRACTICAL: dict[str, Setting] = FAITHFUL | {
 """Batches, a baseline, slower schedules and a floor under eta.
 
 REINFORCE, N-PG-IGT (40 configurations each) and N-HARPG were tuned on CartPole-v1 (horizon 200): episodes per point,
-decay, floor and gamma on a grid of 12 to 16 seeds, chosen by the mean score over the budget among those that reached the
+decay, floor and gamma on a grid, 12 to 16 seeds, chosen by the mean score over the budget among those that reached the
 threshold with every seed. The other three take over their neighbours' values, untuned.
 """
 
