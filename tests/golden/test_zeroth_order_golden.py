@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import CBO, Growth, Isotropic, Optimizer, RandomSearch, Values
+from zeroth_order import CBO, CMAES, Growth, Isotropic, Optimizer, RandomSearch, Values
 
 GOLDEN: list[tuple[Optimizer, list[list[list[float]]]]] = [
     (
@@ -33,10 +33,18 @@ GOLDEN: list[tuple[Optimizer, list[list[list[float]]]]] = [
             [[1.3354932643122566, -0.36014184034998675], [0.8979859483187154, 0.5477646978521045]],
         ],
     ),
+    (
+        CMAES(sigma0=0.5),
+        [
+            [[1.2833571996842532, -0.9239265188927408], [0.3842939749404118, 2.8696835380502055]],
+            [[1.1990462398186796, -0.5917553801765575], [0.7344822337835739, 2.0927969407942553]],
+            [[0.060211430004157726, -0.7021515569615275], [0.38005990504905734, 1.7723898613197975]],
+        ],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "trace"), GOLDEN, ids=["cbo", "cbo in batches", "random-search"])
+@pytest.mark.parametrize(("algorithm", "trace"), GOLDEN, ids=["cbo", "cbo in batches", "random-search", "cma-es"])
 def test_recommendations(algorithm: Optimizer, trace: list[list[list[float]]]) -> None:
     """Seeds 7 and 8 on the sphere from two starts."""
     root = streams([7, 8])
