@@ -24,17 +24,28 @@ class SpreadOracle:
     rows: Tensor
     runs: int
 
-    def gradient(self) -> Tensor:
-        """[R, K, d]."""
-        return spread(self.inner.gradient(), self.rows, self.runs, 0.0)
+    def gradient(self, at: Tensor | None = None) -> Tensor:
+        """[R, K, d], at the asked points or at `at` [R, K, d]."""
+        return self._spread(self.inner.gradient(None if at is None else at[self.rows]))
 
     def hvp(self, u: Tensor) -> Tensor:
         """Hessian times u [R, K, d]."""
-        return spread(self.inner.hvp(u[self.rows]), self.rows, self.runs, 0.0)
+        return self._spread(self.inner.hvp(u[self.rows]))
 
-    def at_point(self, k: int) -> "SpreadOracle":
+    def fisher_vp(self, v: Tensor) -> Tensor:
+        """Fisher information times v [R, K, d]."""
+        return self._spread(self.inner.fisher_vp(v[self.rows]))
+
+    def log_weights(self, at: Tensor) -> Tensor:
+        """Log importance weights at `at` [R, K, d], [R, K, E]."""
+        return self._spread(self.inner.log_weights(at[self.rows]))
+
+    def at_point(self, k: int, copies: int = 1) -> "SpreadOracle":
         """The oracle at point k alone."""
-        return SpreadOracle(self.inner.at_point(k), self.rows, self.runs)
+        return SpreadOracle(self.inner.at_point(k, copies), self.rows, self.runs)
+
+    def _spread(self, part: Tensor) -> Tensor:
+        return spread(part, self.rows, self.runs, 0.0)
 
 
 def spread(part: Tensor, rows: Tensor, runs: int, rest: float) -> Tensor:
@@ -78,24 +89,32 @@ class ExactOracle:
     stream: Stream
     charged: list[Cost]
 
-    def gradient(self) -> Tensor:
-        """[R, K, d]; one query a point."""
-        return self._gradient(create_graph=False)[0].detach()
+    def gradient(self, at: Tensor | None = None) -> Tensor:
+        """[R, K, d], at the asked points or at `at` [R, K, d]; one query a point."""
+        return self._gradient(self.points if at is None else at, create_graph=False)[0].detach()
 
     def hvp(self, u: Tensor) -> Tensor:
         """Hessian times u [R, K, d]; one query and one product a point."""
-        gradient, points = self._gradient(create_graph=True, hvps=self.points.shape[1])
+        gradient, points = self._gradient(self.points, create_graph=True, hvps=self.points.shape[1])
         with torch.enable_grad():
             (product,) = torch.autograd.grad((gradient * u).sum(), points)
         return product
 
-    def at_point(self, k: int) -> "ExactOracle":
-        """The oracle at point k alone, [R, 1, d]."""
+    def fisher_vp(self, v: Tensor) -> Tensor:
+        """Raises TypeError: an objective has no policy."""
+        raise TypeError("an objective has no policy and so no Fisher information")
+
+    def log_weights(self, at: Tensor) -> Tensor:
+        """0: nothing is sampled, so nothing has to be weighted; [R, K, 1]."""
+        return at.new_zeros(*at.shape[:-1], 1)
+
+    def at_point(self, k: int, copies: int = 1) -> "ExactOracle":
+        """The oracle at point k alone, [R, 1, d]; copies of it are evaluated once."""
         return ExactOracle(self.objective, self.points[:, k : k + 1], self.stream, self.charged)
 
-    def _gradient(self, create_graph: bool, hvps: int = 0) -> tuple[Tensor, Tensor]:
+    def _gradient(self, at: Tensor, create_graph: bool, hvps: int = 0) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            points = self.points.detach().requires_grad_()
+            points = at.detach().requires_grad_()
             evaluation = self.objective.evaluate(points, self.stream)
             (gradient,) = torch.autograd.grad(evaluation.values.sum(), points, create_graph=create_graph)
         self.charged.append(evaluation.cost._replace(hvps=evaluation.cost.hvps + hvps))

@@ -12,7 +12,7 @@ loop looks at the clock changes nothing.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -97,6 +97,7 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
     if evaluations < 1:
         raise ValueError(f"evaluations = {evaluations} must be >= 1")
     problem.check(algorithm)
+    _check_lengths(algorithm, len(seeds), algorithm.id)
     initial = streams(seeds, problem.device).fold(Purpose.INITIAL)
     state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
     points, _ = algorithm.ask(state, initial)
@@ -105,6 +106,16 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
         raise ValueError(
             f"budget = {budget} is less than the {least} {problem.unit} that one iteration of {algorithm.id} can take"
         )
+
+
+def _check_lengths(settings: Any, runs: int, name: str) -> None:
+    """Raise ValueError naming the first hyper-parameter tensor that has not one entry for each run."""
+    for field in fields(settings):
+        value, path = getattr(settings, field.name), f"{name}.{field.name}"
+        if isinstance(value, Tensor) and value.dim() and value.shape != (runs,):
+            raise ValueError(f"{path} has shape {tuple(value.shape)}, allowed are a number or [{runs}], one per run")
+        if is_dataclass(value):
+            _check_lengths(value, runs, path)
 
 
 def label_of(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> str:
@@ -236,7 +247,9 @@ class _Loop:
         positions = self.record.positions
         start, end = getattr(before, self.ledger.unit)[:, None], self.ledger.position[:, None]
         crossed = (start <= positions) & (positions < end)
-        measures = {f"train/{name}": value for name, value in metrics.items()}
+        if crossed.device.type == "cpu" and not bool(crossed.any()):
+            return
+        measures = {f"train/{name}": value for name, value in self.problem.measure(iterate, metrics).items()}
         self.record.capture(crossed, iterate, before, self.wall, measures)
 
     def _capture_last(self) -> None:

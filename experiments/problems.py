@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from envs.algorithm import Algorithm
+from envs.algorithm import Algorithm, Metrics
 from envs.core import Cost, Env
 from envs.policies import Network
 from envs.random import Stream
@@ -21,7 +21,8 @@ from envs.rollout import backend_for, returns, rollout
 from experiments.answers import Answer, ExactOracle
 from experiments.ledger import Unit
 from rl.core import PolicyGradient
-from rl.estimators import Estimator, TrajectoryOracle
+from rl.estimators import Estimator
+from rl.trajectory_oracle import TrajectoryOracle
 from zeroth_order.core import Objective, Values
 from zeroth_order.objectives.policy_return import PolicyReturn
 
@@ -96,6 +97,11 @@ class Problem(ABC):
     @abstractmethod
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
         """Named measures [n] of points [n, d], `score_name` first; not charged."""
+
+    def measure(self, iterate: Tensor, metrics: Metrics) -> dict[str, Tensor]:
+        """What is recorded of an iteration that began at `iterate` [R, d], [R] each: of vectors [R, d] the norm."""
+        scalars = {name: metric for name, metric in metrics.items() if metric.dim() == 1}
+        return scalars | {f"{name}_norm": metric.norm(dim=-1) for name, metric in metrics.items() if metric.dim() == 2}
 
 
 @dataclass(frozen=True)
@@ -265,7 +271,9 @@ class ObjectiveProblem(Problem):
         return low + (high - low) * stream.uniform(self.dim, dtype=self.dtype)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Any algorithm works where f is differentiable."""
+        """Any algorithm works where f is differentiable, but for those that need a policy."""
+        if isinstance(algorithm, PolicyGradient) and algorithm.natural:
+            raise ValueError(f"{algorithm.id} needs the Fisher information of a policy, {self.name} has none")
 
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
         """One query for each value, gradient or product: agents may ask for two at a point."""

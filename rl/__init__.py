@@ -2,12 +2,13 @@
 
 from rl.baselines import BASELINES, linear_baseline, no_baseline, time_baseline
 from rl.core import Oracle, PolicyGradient, unit
-from rl.estimators import Estimator, TrajectoryOracle, causal, paper
+from rl.estimators import Estimator, causal, official, over_episodes, over_steps, paper
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
 from rl.n_pg_igt import NPGIGT
 from rl.registry import ALGORITHMS
 from rl.reinforce import REINFORCE
+from rl.trajectory_oracle import TrajectoryOracle
 
 __all__ = [
     "ALGORITHMS",
@@ -25,6 +26,9 @@ __all__ = [
     "causal",
     "linear_baseline",
     "no_baseline",
+    "official",
+    "over_episodes",
+    "over_steps",
     "paper",
     "time_baseline",
     "unit",

@@ -10,25 +10,32 @@ episode's actions from t on, A_t = G_t - B_t and scores s_t = grad log pi(a_t | 
 
 The paper's form is Fatkhullin et al. (2023), section 2, with B_t = 0; causal leaves out terms of mean zero and has less
 variance. Both are unbiased with any baseline above, which the tests show by enumeration.
-Averages are over episodes (never over time steps); an episode with a non-finite observation or reward is left out.
+
+At another point theta', from trajectories of theta, with the likelihood ratio w_t of the first t + 1 actions and scores
+s'_t at theta' (per-decision weights: Precup, Sutton, Singh 2000):
+
+    g'  = sum_t A'_t s'_t                                                 E[g'] = grad J(theta')
+    A'_t = sum_{h >= t} w_h gamma^h r_h - w_t B_t - sum_{k > t} (w_k - w_{k-1}) B_k
+
+whose last sum has mean zero given the past, as in doubly robust estimation (Jiang, Li 2016). The derivative of g' along
+u at theta' = theta is the causal B u, which is what `Estimator.difference` uses.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from envs.core import Cost
-from envs.fused import scores
-from envs.policies import Network
-from envs.rollout import BLOCK, Backend, Trajectory
+from envs.algorithm import check_range
 from rl.baselines import Baseline, no_baseline
 
-HVPWeights: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(A [..., T], c [..., T]) -> W [..., T]."""
+HVPWeights: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(A [..., E, T], c [..., E, T], mask [..., E, T]) -> W [..., E, T]; A and c are 0 outside the mask."""
+Average: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(valid [R, K, E], mask [R, K, E, T]) -> what the sum over all episodes is divided by, [R, K, 1]."""
 
 
 def rewards_to_go(reward: Tensor, discount: float) -> Tensor:
@@ -37,16 +44,37 @@ def rewards_to_go(reward: Tensor, discount: float) -> Tensor:
     return (reward * powers).flip(-1).cumsum(-1).flip(-1)
 
 
-def paper(advantage: Tensor, c: Tensor) -> Tensor:
+def sum_later(x: Tensor) -> Tensor:
+    """sum_{k > t} x_k for x [..., T]."""
+    return x.flip(-1).cumsum(-1).flip(-1) - x
+
+
+def paper(advantage: Tensor, c: Tensor, mask: Tensor) -> Tensor:
     """W of the paper's Hessian estimator."""
     return advantage * c.cumsum(-1)[..., -1:]
 
 
-def causal(advantage: Tensor, c: Tensor) -> Tensor:
+def causal(advantage: Tensor, c: Tensor, mask: Tensor) -> Tensor:
     """W of the causal Hessian estimator: a reward only meets scores that came before it."""
-    weighted = advantage * c
-    later = weighted.flip(-1).cumsum(-1).flip(-1) - weighted
-    return advantage * c.cumsum(-1) + later
+    return advantage * c.cumsum(-1) + sum_later(advantage * c)
+
+
+def official(advantage: Tensor, c: Tensor, mask: Tensor) -> Tensor:
+    """W of the authors' published code, an ablation: its cross term has the wrong sign and scale, so B is biased.
+
+    It takes the product of two means over all time steps of the batch, both of which carry a minus sign.
+    """
+    return -advantage * c.sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True).clamp(min=1)
+
+
+def over_episodes(valid: Tensor, mask: Tensor) -> Tensor:
+    """The paper's average, over trajectories; where none is left the estimate is NaN, which stops that run."""
+    return valid.sum(-1, keepdim=True)
+
+
+def over_steps(valid: Tensor, mask: Tensor) -> Tensor:
+    """The published code's average, an ablation: over time steps, so batches of short episodes weigh more."""
+    return mask.sum((-2, -1))[..., None]
 
 
 @dataclass(frozen=True)
@@ -59,8 +87,18 @@ class Estimator:
     """What is subtracted from the rewards-to-go. Paper: nothing."""
     hvp: HVPWeights = paper
     """Form of the Hessian-vector product."""
+    difference: float = 0.0
+    """> 0: products by central differences of the importance-weighted gradient, with this half-step in parameter
+    space, instead of `hvp` (Shen et al. 2019 use differences too). Paper: 0."""
+    weight_limit: float = math.inf
+    """Importance weights are cut at this value, > 1. Unbiased only where it is infinite."""
+    average: Average = over_episodes
+    """What sums over the batch are divided by. Paper: trajectories."""
 
     def __post_init__(self) -> None:
+        check_range("difference", self.difference, 0.0)
+        if not self.weight_limit > 1.0:
+            raise ValueError(f"weight_limit = {self.weight_limit} is not in (1, inf]")
         if self.episodes < 1:
             raise ValueError(f"episodes = {self.episodes} must be >= 1")
         if self.baseline is not no_baseline and self.episodes < 2:
@@ -68,115 +106,3 @@ class Estimator:
                 f"episodes = {self.episodes} must be >= 2 for baseline {self.baseline.__name__}: "
                 "it is fitted on the other episodes of the batch"
             )
-
-
-def without_failures(trajectory: Trajectory) -> tuple[Trajectory, Tensor]:
-    """The trajectories with failed episodes masked out, and [R, K, E] bool, True for those that count.
-
-    An episode fails when an observation or reward in it is not finite.
-    """
-    largest_obs = torch.linalg.vector_norm(trajectory.obs, torch.inf, (-2, -1))
-    largest_reward = torch.linalg.vector_norm(trajectory.reward, torch.inf, -1)
-    valid = torch.isfinite(largest_obs) & torch.isfinite(largest_reward)
-    mask = trajectory.mask & valid[..., None]
-    obs = trajectory.obs.masked_fill(~mask[..., None], 0.0)
-    return trajectory._replace(obs=obs, reward=trajectory.reward.masked_fill(~mask, 0.0), mask=mask), valid
-
-
-@dataclass(frozen=True)
-class TrajectoryOracle:
-    """Derivatives of f = -J at params [R, K, d], estimated from the trajectories sampled there."""
-
-    policy: Network
-    params: Tensor
-    trajectory: Trajectory
-    """Without failures."""
-    valid: Tensor
-    """[R, K, E] bool, the episodes that count."""
-    discount: float
-    estimator: Estimator
-    backend: Backend = "auto"
-    """As for `rollout`: the fused kernel on a CPU, automatic differentiation elsewhere."""
-    charged: list[Cost] = field(default_factory=list)
-    """Hessian-vector products made so far; `at_point` shares the list."""
-
-    @staticmethod
-    def of(
-        policy: Network,
-        params: Tensor,
-        trajectory: Trajectory,
-        discount: float,
-        estimator: Estimator,
-        backend: Backend = "auto",
-    ) -> "TrajectoryOracle":
-        """The oracle for freshly sampled trajectories, failed episodes included."""
-        return TrajectoryOracle(policy, params, *without_failures(trajectory), discount, estimator, backend)
-
-    def gradient(self) -> Tensor:
-        """[R, K, d]."""
-        weight = self._advantage()
-        if self._fused:
-            total = scores.score_sum(self.policy, self.params, None, *self._steps, w=weight, a=weight)
-        else:
-            with torch.enable_grad():
-                params = self.params.detach().requires_grad_()
-                (total,) = torch.autograd.grad((weight * self._log_prob(params)).sum(), params)
-        return -total / self._episodes()
-
-    def hvp(self, u: Tensor) -> Tensor:
-        """Hessian times u [R, K, d]; charged one product per trajectory."""
-        weight = self._advantage()
-        if self._fused:
-            c = scores.directional(self.policy, self.params, u, *self._steps)
-            w = self.estimator.hvp(weight, c)
-            product = scores.score_sum(self.policy, self.params, u, *self._steps, w=w, a=weight)
-        else:
-            product = self._hvp_by_autograd(u, weight)
-        runs, points, per_point = self.valid.shape
-        self.charged.append(Cost.each(runs, u.device, hvps=points * per_point))
-        return -product / self._episodes()
-
-    def _hvp_by_autograd(self, u: Tensor, weight: Tensor) -> Tensor:
-        """One reverse pass over a forward-mode derivative."""
-        with torch.enable_grad(), forward_ad.dual_level():
-            params = self.params.detach().contiguous().requires_grad_()  # a dual number cannot be an expanded view
-            dual = forward_ad.unpack_dual(self._log_prob(forward_ad.make_dual(params, u)))
-            c = dual.tangent  # <s_t, u>, differentiable
-            w = self.estimator.hvp(weight, torch.where(self.trajectory.mask, c.detach(), 0.0))
-            (product,) = torch.autograd.grad((w * dual.primal + weight * c).sum(), params)
-        return product
-
-    @property
-    def _fused(self) -> bool:
-        return self.backend != "plain" and scores.supports(self.policy, self.params)
-
-    @property
-    def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.trajectory.obs, self.trajectory.action, self.trajectory.mask.sum(-1)
-
-    def at_point(self, k: int) -> "TrajectoryOracle":
-        """The oracle at point k alone, [R, 1, d]."""
-        point = slice(k, k + 1)
-        trajectory = Trajectory._make((*(part[:, point] for part in self.trajectory[:-1]), self.trajectory.cost))
-        return replace(self, params=self.params[:, point], trajectory=trajectory, valid=self.valid[:, point])
-
-    def _log_prob(self, params: Tensor) -> Tensor:
-        """log pi(a_t | s_t) at params, [R, K, E, T]; by time blocks, see `Trajectory`."""
-        blocks = zip(self.trajectory.obs.split(BLOCK, 3), self.trajectory.action.split(BLOCK, 3), strict=True)
-        return torch.cat(
-            [
-                self.policy.log_prob(params, obs.flatten(2, 3), action.flatten(2, 3)).view(obs.shape[:-1])
-                for obs, action in blocks
-            ],
-            -1,
-        )
-
-    def _advantage(self) -> Tensor:
-        """A_t [R, K, E, T], 0 outside the mask."""
-        to_go = rewards_to_go(self.trajectory.reward, self.discount)
-        baseline = self.estimator.baseline(self.trajectory, to_go, self.discount)
-        return torch.where(self.trajectory.mask, to_go - baseline, 0.0)
-
-    def _episodes(self) -> Tensor:
-        """How many count, [R, K, 1]; none makes the estimate NaN, which stops that run."""
-        return self.valid.sum(-1, keepdim=True)

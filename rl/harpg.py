@@ -57,7 +57,7 @@ class _HessianAided(PolicyGradient):
         theta = state.theta - along_runs(self.gamma(state.t), direction) * self.step(direction)  # l.5
         metrics = {
             "gradient_norm": gradient.norm(dim=-1),
-            "direction_norm": direction.norm(dim=-1),
+            "direction": direction,
             "transport_norm": transport.norm(dim=-1),
         }
         return State(theta, state.theta, direction, state.t + 1), metrics

@@ -60,7 +60,7 @@ class NMPG(PolicyGradient):
         gradient = feedback.gradient()[:, 0]
         direction = torch.lerp(state.direction, gradient, along_runs(self.eta(state.t), gradient))  # l.2
         theta = state.theta - along_runs(self.gamma(state.t), direction) * unit(direction)  # l.3
-        metrics = {"gradient_norm": gradient.norm(dim=-1), "direction_norm": direction.norm(dim=-1)}
+        metrics = {"gradient_norm": gradient.norm(dim=-1), "direction": direction}
         return State(theta, direction, state.t + 1), metrics
 
     def recommend(self, state: State) -> Tensor:

@@ -72,7 +72,7 @@ class NPGIGT(PolicyGradient):
         theta = state.theta - along_runs(self.gamma(state.t), direction) * unit(direction)  # l.5
         metrics = {
             "gradient_norm": gradient.norm(dim=-1),
-            "direction_norm": direction.norm(dim=-1),
+            "direction": direction,
             "lookahead_distance": (points[:, 0] - state.theta).norm(dim=-1),
         }
         return State(theta, state.theta, direction, state.t + 1), metrics

@@ -52,7 +52,7 @@ class REINFORCE(PolicyGradient):
         """One step."""
         gradient = feedback.gradient()[:, 0]
         theta = state.theta - along_runs(self.gamma(state.t), gradient) * gradient  # l.2
-        return State(theta, state.t + 1), {"gradient_norm": gradient.norm(dim=-1)}
+        return State(theta, state.t + 1), {"gradient_norm": gradient.norm(dim=-1), "direction": gradient}
 
     def recommend(self, state: State) -> Tensor:
         """Theta [R, d]."""

@@ -28,13 +28,19 @@ class Quadratic:
     A: Tensor
     points: Tensor
 
-    def gradient(self) -> Tensor:
-        return self.points @ self.A
+    def gradient(self, at: Tensor | None = None) -> Tensor:
+        return (self.points if at is None else at) @ self.A
 
     def hvp(self, u: Tensor) -> Tensor:
         return u @ self.A
 
-    def at_point(self, k: int) -> "Quadratic":
+    def fisher_vp(self, v: Tensor) -> Tensor:
+        return v @ self.A
+
+    def log_weights(self, at: Tensor) -> Tensor:
+        return at.new_zeros(*at.shape[:-1], 1)
+
+    def at_point(self, k: int, copies: int = 1) -> "Quadratic":
         return Quadratic(self.A, self.points[:, k : k + 1])
 
 
@@ -45,13 +51,19 @@ class Scripted:
     answer: Tensor
     """[R, d]"""
 
-    def gradient(self) -> Tensor:
+    def gradient(self, at: Tensor | None = None) -> Tensor:
         return self.answer[:, None]
 
     def hvp(self, u: Tensor) -> Tensor:
         return torch.zeros_like(u)
 
-    def at_point(self, k: int) -> "Scripted":
+    def fisher_vp(self, v: Tensor) -> Tensor:
+        return v
+
+    def log_weights(self, at: Tensor) -> Tensor:
+        return at.new_zeros(*at.shape[:-1], 1)
+
+    def at_point(self, k: int, copies: int = 1) -> "Scripted":
         return self
 
 
@@ -163,13 +175,13 @@ def test_n_harpg_uses_the_product_at_its_own_point_times_the_step() -> None:
 
     @dataclass(frozen=True)
     class Cubic(Quadratic):
-        def gradient(self) -> Tensor:
-            return self.points**2 / 2
+        def gradient(self, at: Tensor | None = None) -> Tensor:
+            return (self.points if at is None else at) ** 2 / 2
 
         def hvp(self, u: Tensor) -> Tensor:
             return self.points * u
 
-        def at_point(self, k: int) -> "Cubic":
+        def at_point(self, k: int, copies: int = 1) -> "Cubic":
             return Cubic(self.A, self.points[:, k : k + 1])
 
     x0 = torch.tensor([[1.0, 2.0]], dtype=F64)

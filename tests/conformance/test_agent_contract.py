@@ -30,13 +30,19 @@ class Noisy:
     stream: Stream
     noise: float
 
-    def gradient(self) -> Tensor:
-        return self._disturbed(self.points * self.curvature(), Purpose.TRAIN)
+    def gradient(self, at: Tensor | None = None) -> Tensor:
+        return self._disturbed((self.points if at is None else at) * self.curvature(), Purpose.TRAIN)
 
     def hvp(self, u: Tensor) -> Tensor:
         return self._disturbed(u * self.curvature(), Purpose.EVALUATE)
 
-    def at_point(self, k: int) -> "Noisy":
+    def fisher_vp(self, v: Tensor) -> Tensor:
+        return 2 * v
+
+    def log_weights(self, at: Tensor) -> Tensor:
+        return (self.points - at).sum(-1, keepdim=True)
+
+    def at_point(self, k: int, copies: int = 1) -> "Noisy":
         return Noisy(self.points[:, k : k + 1], self.stream.fold(Purpose.INSTANCE).at(self.stream.counter), self.noise)
 
     def curvature(self) -> Tensor:
@@ -139,7 +145,9 @@ def test_shapes_and_types(kind: type[PolicyGradient], dtype: torch.dtype) -> Non
             assert leaf.shape[0] == 3, name
             assert leaf.dtype == dtype or not leaf.is_floating_point(), name
         assert metrics
-        assert all(metric.shape == (3,) and metric.dtype == dtype for metric in metrics.values())
+        assert metrics["direction"].shape == (3, D)
+        scalars = {name: metric for name, metric in metrics.items() if name != "direction"}
+        assert all(metric.shape == (3,) and metric.dtype == dtype for metric in scalars.values())
         assert all(met.shape == (3,) and met.dtype == torch.bool for met in agent.stop(state).values())
 
 

@@ -18,7 +18,17 @@ from envs.policies import Linear
 from envs.random import Purpose, streams
 from envs.rollout import BLOCK, Backend, Trajectory
 from envs.tabular import TabularMDP
-from rl import Estimator, TrajectoryOracle, causal, linear_baseline, no_baseline, paper, time_baseline
+from rl import (
+    Estimator,
+    TrajectoryOracle,
+    causal,
+    linear_baseline,
+    no_baseline,
+    official,
+    over_steps,
+    paper,
+    time_baseline,
+)
 from rl.baselines import Baseline
 from rl.estimators import HVPWeights, rewards_to_go
 
@@ -195,16 +205,11 @@ def test_three_episodes_with_the_linear_baseline() -> None:
     assert_close(mean(product, probabilities), case.hessian() @ u, rtol=0.0, atol=1e-8)
 
 
-def published(advantage: Tensor, c: Tensor) -> Tensor:
-    """The cross term of the authors' code: the other sign, and means over time in place of sums."""
-    return -paper(advantage, c) / advantage.shape[-1]
-
-
-def without_cross_term(advantage: Tensor, c: Tensor) -> Tensor:
+def without_cross_term(advantage: Tensor, c: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros_like(advantage)
 
 
-@pytest.mark.parametrize("wrong", [published, without_cross_term, lambda advantage, c: -paper(advantage, c)])
+@pytest.mark.parametrize("wrong", [official, without_cross_term, lambda *parts: -paper(*parts)])
 def test_wrong_cross_terms_are_far_off(case: Instance, wrong: HVPWeights) -> None:
     """So the check above can fail: these are off by more than 10 % of the product."""
     u = direction(case)
@@ -223,6 +228,122 @@ def test_the_expected_hessian_is_symmetric(case: Instance, form: HVPWeights) -> 
     H = torch.stack(columns, -1)
     assert_close(H, H.T, rtol=0.0, atol=1e-10)
     assert_close(H, case.hessian(), rtol=0.0, atol=1e-8)
+
+
+def other_point(case: Instance) -> Tensor:
+    """theta', far enough from theta that the weights matter."""
+    return case.theta + 0.5 * direction(case, seed=7)
+
+
+@backends
+@pytest.mark.parametrize(("baseline", "episodes"), TERMS)
+def test_the_importance_weighted_gradient_is_unbiased(
+    case: Instance, baseline: Baseline, episodes: int, backend: Backend
+) -> None:
+    """Trajectories of theta, the gradient at theta'; without the weights it is off by more than 10 %."""
+    batch, probabilities = enumerate_batches(case, episodes)
+    there = replace(case, theta=other_point(case))
+    at = there.theta.expand(len(batch.mask), 1, -1)
+    exact = there.gradient()
+    found = mean(oracle(case, batch, Estimator(episodes, baseline), backend).gradient(at), probabilities)
+    assert_close(found, exact, rtol=0.0, atol=1e-8)
+    unweighted = mean(oracle(there, batch, Estimator(episodes, baseline), backend).gradient(), probabilities)
+    assert float((unweighted - exact).norm() / exact.norm()) > 0.1
+
+
+def test_importance_weights_are_likelihood_ratios(case: Instance) -> None:
+    """Their mean is one, and theta' weighted by them is the distribution at theta'."""
+    batch, probabilities = enumerate_batches(case, 1)
+    there = replace(case, theta=other_point(case))
+    at = there.theta.expand(len(batch.mask), 1, -1)
+    weights = oracle(case, batch, Estimator()).log_weights(at).exp()[:, 0, 0]
+    assert_close(probabilities * weights, enumerate_batches(there, 1)[1], rtol=1e-10, atol=1e-14)
+    here = oracle(case, batch, Estimator()).log_weights(case.theta.expand_as(at))
+    assert_close(here, torch.zeros_like(here), rtol=0.0, atol=1e-12)
+
+
+def test_truncated_weights_are_cut_and_biased() -> None:
+    case = INSTANCES["3 states, 3 steps"]
+    batch, probabilities = enumerate_batches(case, 1)
+    there = replace(case, theta=other_point(case))
+    at = there.theta.expand(len(batch.mask), 1, -1)
+    cut = oracle(case, batch, Estimator(weight_limit=1.1))
+    free = oracle(case, batch, Estimator())
+    weights = free.log_weights(at).exp()
+    assert float(weights.max()) > 1.2
+    assert_close(cut.log_weights(at).exp(), weights.clamp(max=1.1), rtol=1e-12, atol=0.0)
+    assert float((mean(cut.gradient(at), probabilities) - there.gradient()).norm()) > 1e-3
+
+
+@pytest.mark.parametrize("baseline", [no_baseline, time_baseline])
+def test_differences_converge_to_the_causal_product(case: Instance, baseline: Baseline) -> None:
+    """Trajectory by trajectory, not only in the mean: the error of a central difference falls as its square."""
+    batch, _ = enumerate_batches(case, 2)
+    u = direction(case).expand(len(batch.mask), 1, -1)
+    exact = oracle(case, batch, Estimator(2, baseline, causal)).hvp(u)
+    errors = [
+        (oracle(case, batch, Estimator(2, baseline, difference=half)).hvp(u) - exact).norm() for half in (1e-2, 1e-3)
+    ]
+    assert_close(errors[0] / errors[1], torch.tensor(100.0, dtype=torch.float64), rtol=0.01, atol=0.0)
+
+
+@backends
+def test_the_fisher_information_is_unbiased(case: Instance, backend: Backend) -> None:
+    """F = sum_t discount^t sum_s P(s_t = s) sum_a pi(a | s) s s', by walking through the process."""
+    batch, probabilities = enumerate_batches(case, 1)
+    pi, states, F = case.probabilities(case.theta), case.mdp.rho, torch.zeros(len(case.theta), len(case.theta))
+    for t in range(case.horizon):
+        for s, a in product(range(len(states)), range(2)):
+            if s != case.absorbing:
+                score = torch.zeros_like(case.mdp.r.T)
+                score[:, s] = torch.nn.functional.one_hot(torch.tensor(a), 2) - pi[s]
+                F = F + DISCOUNT**t * states[s] * pi[s, a] * torch.outer(score.flatten(), score.flatten())
+        states = torch.einsum("s,sa,sat->t", states, pi, case.mdp.P)
+    v = direction(case)
+    found = oracle(case, batch, Estimator(), backend).fisher_vp(v.expand(len(batch.mask), 1, -1))
+    assert_close(mean(found, probabilities), F @ v, rtol=0.0, atol=1e-10)
+    assert float((F @ v).norm()) > 1e-2
+
+
+def test_the_official_form_is_the_published_code() -> None:
+    """Its loss and product of two means, written as it is there, on a batch of episodes of unequal length."""
+    case = INSTANCES["3 states, one of them the end"]
+    batch, _ = enumerate_batches(case, 2)
+    batch = batch._replace(**{name: part[5:6] for name, part in batch._asdict().items() if name != "cost"})
+    u, theta = direction(case), case.theta.clone().requires_grad_()
+    mask = batch.mask[0, 0]
+    log_prob = case.policy.log_prob(theta, batch.obs[0, 0].flatten(0, 1), batch.action[0, 0].flatten()).view_as(mask)
+    to_go = rewards_to_go(batch.reward[0, 0], DISCOUNT)
+    new_loss, log_probs_loss = -(log_prob * to_go)[mask].mean(), -log_prob[mask].mean()
+    (gradient,) = torch.autograd.grad(new_loss, theta, create_graph=True)
+    (other,) = torch.autograd.grad(log_probs_loss, theta, retain_graph=True)
+    (curvature,) = torch.autograd.grad(gradient @ u, theta)
+    estimator = Estimator(2, hvp=official, average=over_steps)
+    found = oracle(case, batch, estimator).hvp(u[None, None])[0, 0]
+    assert mask.sum(-1).unique().numel() == 2, "unequal lengths"
+    assert_close(found, curvature + gradient.detach() * (other @ u), rtol=1e-12, atol=1e-14)
+
+
+def test_averaging_over_steps_changes_the_scale_only() -> None:
+    case = INSTANCES["3 states, one of them the end"]
+    batch, _ = enumerate_batches(case, 2)
+    each, steps = oracle(case, batch, Estimator(2)), oracle(case, batch, Estimator(2, average=over_steps))
+    length = batch.mask.sum((-2, -1)).double()[..., None]
+    assert_close(steps.gradient() * length, 2 * each.gradient(), rtol=1e-12, atol=1e-14)
+
+
+def test_copies_of_a_point_are_pooled() -> None:
+    """Two points that are the same, with one episode each, are one point with two."""
+    case = INSTANCES["2 states, 3 steps"]
+    pairs, _ = enumerate_batches(case, 2)
+    apart = Trajectory._make((*(part.transpose(1, 2) for part in pairs[:-1]), pairs.cost))
+    params = case.theta.expand(len(pairs.mask), 2, -1)
+    estimator, u = Estimator(2, time_baseline, causal), direction(case).expand(len(pairs.mask), 1, -1)
+    pooled = TrajectoryOracle.of(case.policy, params, apart, DISCOUNT, estimator).at_point(0, copies=2)
+    whole = oracle(case, pairs, estimator)
+    assert torch.equal(pooled.gradient(), whole.gradient())
+    assert torch.equal(pooled.hvp(u), whole.hvp(u))
+    assert torch.equal(pooled.log_weights(u), whole.log_weights(u))
 
 
 def test_causal_and_baselined_products_have_less_variance() -> None:
