@@ -1,5 +1,6 @@
 """Policy gradient agents, one a file, on one estimator core."""
 
+from rl.ablations import PGIGT, LaggedNPGIGT
 from rl.baselines import BASELINES, linear_baseline, no_baseline, time_baseline
 from rl.core import Oracle, PolicyGradient, unit
 from rl.estimators import Estimator, causal, official, over_episodes, over_steps, paper
@@ -18,8 +19,10 @@ __all__ = [
     "NMPG",
     "NPGIGT",
     "NSGD",
+    "PGIGT",
     "REINFORCE",
     "Estimator",
+    "LaggedNPGIGT",
     "Oracle",
     "PolicyGradient",
     "TrajectoryOracle",

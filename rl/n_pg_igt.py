@@ -69,13 +69,17 @@ class NPGIGT(PolicyGradient):
         eta = along_runs(self.eta(state.t), state.theta)
         gradient = feedback.gradient()[:, 0]  # g(tau, lookahead), [R, d]
         direction = torch.lerp(state.direction, gradient, eta)  # l.4
-        theta = state.theta - along_runs(self.gamma(state.t), direction) * unit(direction)  # l.5
+        theta = state.theta - along_runs(self.gamma(state.t), direction) * self.step(direction)  # l.5
         metrics = {
             "gradient_norm": gradient.norm(dim=-1),
             "direction": direction,
             "lookahead_distance": (points[:, 0] - state.theta).norm(dim=-1),
         }
         return State(theta, state.theta, direction, state.t + 1), metrics
+
+    def step(self, direction: Tensor) -> Tensor:
+        """Step [R, d] before its size, from d_t: the unit direction."""
+        return unit(direction)
 
     def recommend(self, state: State) -> Tensor:
         """Theta [R, d]."""

@@ -1,6 +1,7 @@
 """Policy gradient agents by id."""
 
 from envs.registry import Registry
+from rl.ablations import PGIGT, LaggedNPGIGT
 from rl.core import PolicyGradient
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
@@ -10,5 +11,17 @@ from rl.reinforce import REINFORCE
 ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
     "algorithm",
     None,
-    {agent.id: agent for agent in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG)},
+    {
+        agent.id: agent
+        for agent in (
+            REINFORCE,
+            NSGD,
+            NMPG,
+            NPGIGT,
+            HARPG,
+            NHARPG,
+            PGIGT,
+            LaggedNPGIGT,
+        )
+    },
 )

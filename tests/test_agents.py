@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from envs.algorithm import Schedule, along_runs
 from envs.random import Purpose, Stream, streams
-from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, REINFORCE, PolicyGradient, unit
+from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, PGIGT, REINFORCE, LaggedNPGIGT, PolicyGradient, unit
 from rl.n_pg_igt import State
 
 F64 = torch.float64
@@ -319,3 +319,21 @@ def test_schedules_along_runs() -> None:
 def test_bad_configurations_are_refused(make: Callable[[], PolicyGradient], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+def test_the_lagged_variant_extrapolates_with_the_previous_eta() -> None:
+    """Two iterations by hand, and the transport on a quadratic, exact with the right eta, is lost."""
+    A, x0 = random_quadratic()
+    found = trace(LaggedNPGIGT(gamma=Schedule(0.3)), x0, lambda points, t: Quadratic(A, points), 4)
+    for t in (1, 2, 3):
+        theta, before, eta = found.states[t].theta, found.states[t].theta_prev, (2 / (t + 1)) ** 0.8
+        assert_close(found.points[t][:, 0], theta + (1 - eta) / eta * (theta - before), rtol=1e-12, atol=1e-12)
+    assert float((found.states[3].direction - found.states[2].theta @ A).norm()) > 1e-3
+
+
+def test_without_normalization_the_step_is_the_direction() -> None:
+    A, x0 = random_quadratic()
+    found = trace(PGIGT(gamma=Schedule(0.01, 0.5)), x0, lambda points, t: Quadratic(A, points), 5)
+    for t in range(4):
+        step = found.states[t].theta - found.states[t + 1].theta
+        assert_close(step, Schedule(0.01, 0.5)(t) * found.states[t + 1].direction, rtol=1e-9, atol=1e-14)
