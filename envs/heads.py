@@ -24,6 +24,11 @@ class Head(ABC):
         return 0
 
     @property
+    def constants(self) -> tuple[float, ...]:
+        """Numbers that follow the free parameters in `extra` below, but are not learned."""
+        return ()
+
+    @property
     @abstractmethod
     def draws(self) -> int:
         """Random numbers that one action consumes; 0 for a deterministic head."""
@@ -86,11 +91,18 @@ class Gaussian(Head):
 
     log_std: float = 0.0
     """Initial log standard deviation."""
+    learn_std: bool = True
+    """Whether the log standard deviations are parameters; otherwise they stay what they are."""
 
     @property
     def extra(self) -> int:
-        """A log standard deviations."""
-        return self.size
+        """A log standard deviations, where they are learned."""
+        return self.size if self.learn_std else 0
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """A log standard deviations, where they are not learned."""
+        return () if self.learn_std else (self.log_std,) * self.size
 
     @property
     def draws(self) -> int:
@@ -114,7 +126,7 @@ class Gaussian(Head):
 
     def greedy(self) -> Head:
         """The mean."""
-        return Greedy(self.size, discrete=False, unused=self.size)
+        return Greedy(self.size, discrete=False, unused=self.extra)
 
     def initial(self) -> float:
         """Initial log standard deviation."""

@@ -25,7 +25,7 @@ class Weights(NamedTuple):
     layers: tuple[tuple[Tensor, Tensor | None], ...]
     """(weight^T [B, in, out], bias [B, 1, out] or None) each."""
     extra: Tensor
-    """[B, 1, extra], the head's free parameters."""
+    """[B, 1, extra], the head's free parameters and constants."""
 
 
 def _scaled_uniform(bound: Callable[[int, int], float]) -> Callable[[Stream, int, int, torch.dtype], Tensor]:
@@ -117,7 +117,14 @@ class Network(ABC):
             start += fan_in * fan_out
             layers.append((weight, flat[:, None, start : start + fan_out] if self.bias else None))
             start += fan_out * self.bias
-        return Weights(tuple(layers), flat[:, None, start:])
+        return Weights(tuple(layers), self.with_constants(flat)[:, None, start:])
+
+    def with_constants(self, params: Tensor) -> Tensor:
+        """Parameters [..., d] followed by the head's constants."""
+        constants = self.head.constants
+        if not constants:
+            return params
+        return torch.cat((params, params.new_tensor(constants).expand(*params.shape[:-1], -1)), -1)
 
     def forward(self, weights: Weights, obs: Tensor) -> Tensor:
         """Network outputs [..., M, outputs] for obs [..., M, O], whose leading axes are those of the parameters."""
@@ -137,7 +144,7 @@ class Network(ABC):
         return self.head.log_prob(self.forward(weights, obs), self._extra(weights, obs), action)
 
     def _extra(self, weights: Weights, obs: Tensor) -> Tensor:
-        return weights.extra.view(*obs.shape[:-2], 1, self.head.extra)
+        return weights.extra.view(*obs.shape[:-2], 1, weights.extra.shape[-1])
 
     def greedy(self) -> Self:
         """The deterministic policy with the same parameters."""

@@ -32,7 +32,8 @@ def directional(policy: Network, params: Tensor, u: Tensor, obs: Tensor, action:
     """<s_t, u> for params and u [R, K, d], [R, K, E, T]; 0 after the end of each episode of `lengths` [R, K, E]."""
     out = torch.zeros(obs.shape[:-1], dtype=params.dtype)
     none = torch.zeros((0,) * 4, dtype=params.dtype)
-    _run(policy, params, u, obs, action, lengths, none, none, out, torch.zeros((0,) * 3, dtype=torch.float64))
+    direction, unused = _beside_constants(policy, u), torch.zeros((0,) * 3, dtype=torch.float64)
+    _run(policy, params, direction, obs, action, lengths, none, none, out, unused)
     return out
 
 
@@ -50,11 +51,16 @@ def score_sum(
 
     `w` and `a` are [R, K, E, T].
     """
-    out = torch.zeros(params.shape, dtype=torch.float64)
-    direction = torch.zeros((0,) * 3, dtype=params.dtype) if u is None else u
+    out = _beside_constants(policy, torch.zeros(params.shape, dtype=torch.float64))
+    direction = torch.zeros((0,) * 3, dtype=params.dtype) if u is None else _beside_constants(policy, u)
     none = torch.zeros((0,) * 4, dtype=params.dtype)
     _run(policy, params, direction, obs, action, lengths, w, a, none, out)
-    return out.to(params.dtype)
+    return out[..., : policy.dim].to(params.dtype)
+
+
+def _beside_constants(policy: Network, vector: Tensor) -> Tensor:
+    """A direction or sum [..., d] with zeros where the parameters are followed by the head's constants."""
+    return torch.nn.functional.pad(vector, (0, len(policy.head.constants)))
 
 
 def _run(
@@ -65,7 +71,7 @@ def _run(
     integers = action if discrete else torch.zeros((0,) * 4, dtype=torch.int64)
     reals = torch.zeros((0,) * 5, dtype=params.dtype) if discrete else action
     sizes = np.array([policy.spec.observation_size, *policy.hidden, policy.head.size])
-    arrays = (params, u, obs, integers, reals, lengths, w, a, c, total)
+    arrays = (policy.with_constants(params), u, obs, integers, reals, lengths, w, a, c, total)
     _kernel(sizes, policy.bias, discrete, *(part.detach().contiguous().numpy() for part in arrays))
 
 
