@@ -8,7 +8,21 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from envs.algorithm import Algorithm, Schedule
 from experiments.algorithms import ALGORITHMS
-from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, REINFORCE, Estimator, causal, time_baseline
+from rl import (
+    HARPG,
+    NHARPG,
+    NMPG,
+    NPGIGT,
+    NSGD,
+    PAGEPG,
+    REINFORCE,
+    SRVRPG,
+    STORMPG,
+    SVRPG,
+    Estimator,
+    causal,
+    time_baseline,
+)
 from zeroth_order import CBO, CMAES, RandomSearch
 from zeroth_order.cbo import Growth
 
@@ -26,9 +40,27 @@ class Setting(NamedTuple):
 
 
 FAITHFUL: dict[str, Setting] = {
-    agent.id: Setting(agent()) for agent in (REINFORCE, NSGD, NMPG, NPGIGT, HARPG, NHARPG, CBO, CMAES, RandomSearch)
+    agent.id: Setting(agent())
+    for agent in (
+        REINFORCE,
+        NSGD,
+        NMPG,
+        NPGIGT,
+        HARPG,
+        NHARPG,
+        STORMPG,
+        PAGEPG,
+        SVRPG,
+        SRVRPG,
+        CBO,
+        CMAES,
+        RandomSearch,
+    )
 }
-"""One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults."""
+"""One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.
+
+STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined.
+"""
 
 _BATCH = Estimator(episodes=4, baseline=time_baseline, hvp=causal)
 
@@ -39,12 +71,16 @@ PRACTICAL: dict[str, Setting] = FAITHFUL | {
     "n-pg-igt": Setting(NPGIGT(gamma=Schedule(0.2), eta=Schedule(1.0, 0.8, 0.5)), _BATCH),
     "harpg": Setting(HARPG(gamma=Schedule(0.005), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
     "n-harpg": Setting(NHARPG(gamma=Schedule(0.3, 0.25), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
+    "storm-pg": Setting(STORMPG(alpha=Schedule(0.5), batch=5, minibatch=1), _BATCH),
+    "page-pg": Setting(PAGEPG(batch=5, minibatch=1), _BATCH),
+    "svrpg": Setting(SVRPG(batch=5, minibatch=1), _BATCH),
+    "srvr-pg": Setting(SRVRPG(batch=5, minibatch=1), _BATCH),
 }
 """Batches, a baseline, slower schedules and a floor under eta.
 
 REINFORCE, N-PG-IGT (40 configurations each) and N-HARPG were tuned on CartPole-v1 (horizon 200): episodes per point,
 decay, floor and gamma on a grid, 12 to 16 seeds, chosen by the mean score over the budget among those that reached the
-threshold with every seed. The other three take over their neighbours' values, untuned.
+threshold with every seed. The others take over their neighbours' values, untuned.
 """
 
 

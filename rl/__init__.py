@@ -7,8 +7,12 @@ from rl.estimators import Estimator, causal, official, over_episodes, over_steps
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
 from rl.n_pg_igt import NPGIGT
+from rl.page_pg import PAGEPG
 from rl.registry import ALGORITHMS
 from rl.reinforce import REINFORCE
+from rl.srvr_pg import SRVRPG
+from rl.storm_pg import STORMPG
+from rl.svrpg import SVRPG
 from rl.trajectory_oracle import TrajectoryOracle
 
 __all__ = [
@@ -19,8 +23,12 @@ __all__ = [
     "NMPG",
     "NPGIGT",
     "NSGD",
+    "PAGEPG",
     "PGIGT",
     "REINFORCE",
+    "SRVRPG",
+    "STORMPG",
+    "SVRPG",
     "Estimator",
     "LaggedNPGIGT",
     "Oracle",

@@ -6,7 +6,11 @@ from rl.core import PolicyGradient
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
 from rl.n_pg_igt import NPGIGT
+from rl.page_pg import PAGEPG
 from rl.reinforce import REINFORCE
+from rl.srvr_pg import SRVRPG
+from rl.storm_pg import STORMPG
+from rl.svrpg import SVRPG
 
 ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
     "algorithm",
@@ -20,6 +24,10 @@ ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
             NPGIGT,
             HARPG,
             NHARPG,
+            STORMPG,
+            PAGEPG,
+            SVRPG,
+            SRVRPG,
             PGIGT,
             LaggedNPGIGT,
         )

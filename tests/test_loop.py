@@ -90,9 +90,9 @@ def test_a_run_is_the_same_alone_and_among_others(name: str) -> None:
 def test_a_run_is_the_same_alone_and_among_others_on_the_plain_backend(name: str) -> None:
     algorithm, seeds = ALGORITHMS[name](), [5, 2, 9]
     problem = tabular().answered_by(ESTIMATOR, 1, None)
-    together = run(algorithm, problem, seeds=seeds, budget=450, evaluations=3)
+    together = run(algorithm, problem, seeds=seeds, budget=1600, evaluations=3)
     for r, seed in enumerate(seeds):
-        assert_same_run(together, r, run(algorithm, problem, seeds=[seed], budget=450, evaluations=3))
+        assert_same_run(together, r, run(algorithm, problem, seeds=[seed], budget=1600, evaluations=3))
 
 
 @pytest.mark.parametrize("name", ITERATES)
