@@ -5,121 +5,17 @@ Golden tests of the specification: transport on a quadratic, the two-step value 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 import torch
+from oracles import F64, Quadratic, Scripted, noisy, random_quadratic, trace, transport_error
 from torch import Tensor
 from torch.testing import assert_close
 
-from envs.algorithm import Schedule, along_runs
-from envs.random import Purpose, Stream, streams
+from envs.algorithm import Schedule
+from envs.random import Purpose, streams
 from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, PGIGT, REINFORCE, LaggedNPGIGT, PolicyGradient, unit
-from rl.n_pg_igt import State
-
-F64 = torch.float64
-
-
-@dataclass(frozen=True)
-class Quadratic:
-    """Exact oracle of f(x) = x A x / 2 at the asked points [R, K, d]."""
-
-    A: Tensor
-    points: Tensor
-
-    def gradient(self, at: Tensor | None = None) -> Tensor:
-        return (self.points if at is None else at) @ self.A
-
-    def hvp(self, u: Tensor) -> Tensor:
-        return u @ self.A
-
-    def fisher_vp(self, v: Tensor) -> Tensor:
-        return v @ self.A
-
-    def log_weights(self, at: Tensor) -> Tensor:
-        return at.new_zeros(*at.shape[:-1], 1)
-
-    def at_point(self, k: int, copies: int = 1) -> "Quadratic":
-        return Quadratic(self.A, self.points[:, k : k + 1])
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """Answers with given gradients, whatever the points, and with a zero Hessian."""
-
-    answer: Tensor
-    """[R, d]"""
-
-    def gradient(self, at: Tensor | None = None) -> Tensor:
-        return self.answer[:, None]
-
-    def hvp(self, u: Tensor) -> Tensor:
-        return torch.zeros_like(u)
-
-    def fisher_vp(self, v: Tensor) -> Tensor:
-        return v
-
-    def log_weights(self, at: Tensor) -> Tensor:
-        return at.new_zeros(*at.shape[:-1], 1)
-
-    def at_point(self, k: int, copies: int = 1) -> "Scripted":
-        return self
-
-
-@dataclass
-class Trace:
-    """States before each iteration, the points asked and the metrics, and the state at the end."""
-
-    states: list[Any] = field(default_factory=list)
-    points: list[Tensor] = field(default_factory=list)
-    metrics: list[dict[str, Tensor]] = field(default_factory=list)
-
-
-def random_quadratic(d: int = 6, runs: int = 5) -> tuple[Tensor, Tensor]:
-    """A positive definite and x0 [R, d]."""
-    root, x0 = (
-        streams([0]).fold(p).normal(n, dtype=F64) for p, n in ((Purpose.INSTANCE, d * d), (Purpose.INITIAL, runs * d))
-    )
-    root = root.view(d, d)
-    return root @ root.T, x0.view(runs, d)
-
-
-def trace(agent: PolicyGradient, x0: Tensor, oracle: Callable[[Tensor, int], Any], steps: int) -> Trace:
-    """Iterations of an agent on `oracle(points, t)`, with seeds 0 .. R - 1."""
-    root = streams(range(len(x0)))
-    found, state = Trace(), agent.init(x0, root.fold(Purpose.INITIAL))
-    for t in range(steps):
-        points, state = agent.ask(state, root.fold(Purpose.ASK).at(t))
-        found.states.append(state)
-        found.points.append(points)
-        state, metrics = agent.tell(state, points, oracle(points, t))
-        found.metrics.append(metrics)
-    found.states.append(state)
-    return found
-
-
-def on_quadratic(agent: PolicyGradient, steps: int = 200) -> tuple[Trace, Tensor]:
-    A, x0 = random_quadratic()
-    return trace(agent, x0, lambda points, t: Quadratic(A, points), steps), A
-
-
-def transport_error(agent: PolicyGradient) -> float:
-    """Largest |d_t - grad f(theta_t)| / (1 + |grad f(theta_t)|) over runs and iterations."""
-    found, A = on_quadratic(agent)
-    errors = []
-    for before, after in zip(found.states[:-1], found.states[1:], strict=True):
-        exact = before.theta @ A
-        errors.append(float(((after.direction - exact).norm(dim=-1) / (1 + exact.norm(dim=-1))).max()))
-    return max(errors)
-
-
-class LaggedNPGIGT(NPGIGT):
-    """Extrapolates with the eta of the previous iteration, as the published code does."""
-
-    def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
-        eta = along_runs(self.eta(max(state.t - 1, 0)), state.theta)
-        return (state.theta + (1 - eta) / eta * (state.theta - state.theta_prev))[:, None], state
 
 
 @pytest.mark.parametrize(
@@ -198,12 +94,6 @@ def test_n_harpg_uses_the_product_at_its_own_point_times_the_step() -> None:
         assert_close(found.states[2].direction, direction, rtol=1e-14, atol=0.0)
         assert_close(found.states[2].theta, theta_1 - 0.5 * step(direction), rtol=1e-14, atol=0.0)
         assert_close(found.metrics[1]["transport_norm"], transport.norm(dim=-1), rtol=1e-14, atol=0.0)
-
-
-def noisy(points: Tensor, t: int) -> Scripted:
-    """A gradient that depends on the first point and on noise; its Hessian is taken to be zero."""
-    noise = streams(range(len(points))).fold(Purpose.TRAIN).at(t).normal(points.shape[-1], dtype=points.dtype)
-    return Scripted(points[:, 0] + 0.3 * noise)
 
 
 @pytest.mark.parametrize("make", [NPGIGT, NHARPG, NMPG])
