@@ -2,24 +2,35 @@
 
 `from_gymnasium("HalfCheetah-v5")` answers the functional protocol, but behind it stand NumPy copies on the host, one
 for each lane of the batch, which remember where they are. So a state can only be continued from where it is: finish a
-rollout before starting another of the same size. Continuing an older state raises ValueError instead of going wrong.
+rollout before starting another. Continuing an older state raises ValueError instead of going wrong.
+
+Stepping the copies is nearly all of the time. So a copy whose episode is over is not stepped, and MuJoCo's copies are
+shared out among threads. Every copy has its own generator: results do not depend on the number of threads.
 """
 
+import os
 import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Self
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from envs.core import Box, Discrete, Env, EnvSpec
 
 SEED_BITS = 31
 """Seeds fit a signed 32-bit integer, which all simulators take."""
+MUJOCO = "gymnasium.envs.mujoco"
+"""Where the classes of Gymnasium's MuJoCo environments live."""
+MUJOCO_THREADS = min(4, os.cpu_count() or 1)
+"""MuJoCo lets go of Python's lock while it computes, so threads pay; between its calls only one of them runs."""
 
 
 class GymnasiumState(NamedTuple):
@@ -32,25 +43,26 @@ class GymnasiumState(NamedTuple):
 
 
 @dataclass
-class _Batch:
-    """The copies for one batch size, and the only state from which they can go on."""
+class _Copies:
+    """The simulators, and the only state from which they can go on; a smaller batch uses the first of them."""
 
-    copies: VectorEnv
+    all: list[gymnasium.Env] = field(default_factory=list)
+    running: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    """[n] those whose episode goes on"""
     latest: GymnasiumState | None = None
-
-
-KEPT = 4
-"""Batch sizes whose copies are kept: batches shrink as runs finish, and copies can be large."""
+    workers: ThreadPoolExecutor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class GymnasiumEnv(Env):
-    """Made by `from_gymnasium`. Copies are created on the first reset of a batch size; the last few sizes are kept."""
+    """Made by `from_gymnasium`. Copies are created when a reset needs them, and kept."""
 
     options: dict[str, Any]
     """What `gymnasium.make` is given beside the id."""
     action_space: spaces.Space = field(repr=False)
-    _batches: dict[int, _Batch] = field(default_factory=dict, repr=False)
+    threads: int = field(repr=False)
+    """Threads that step the copies."""
+    _copies: _Copies = field(default_factory=_Copies, repr=False)
 
     @classmethod
     def create(
@@ -79,37 +91,46 @@ class GymnasiumEnv(Env):
             reset_draws=2,
             threshold=probe.spec.reward_threshold,
         )
-        return cls(spec, device, dtype, options, probe.action_space)
+        threads = MUJOCO_THREADS if _is_mujoco(id) else 1
+        return cls(spec, device, dtype, options, probe.action_space, threads)
 
     def initial(self, uniform: Tensor) -> GymnasiumState:
         """Reset the copies, each seeded by its two uniforms of 23 bits; they depend on nothing else."""
         high, low = (uniform.double() * 2**23).long().unbind(-1)
         seeds = ((high << 23) | low) >> (46 - SEED_BITS)
-        batch = self._batches.get(seeds.numel())
-        if batch is None:
-            while len(self._batches) >= KEPT:
-                self._batches.pop(next(iter(self._batches))).copies.close()
-            batch = self._batches[seeds.numel()] = _Batch(self._copies(seeds.numel()))
-        observation, _ = batch.copies.reset(seed=seeds.flatten().tolist())
+        copies = self._grown(seeds.numel())
+        starts = [copy.reset(seed=seed)[0] for copy, seed in zip(copies.all, seeds.flatten().tolist(), strict=False)]
+        copies.running = np.ones(len(starts), dtype=bool)
         never = torch.zeros_like(seeds, dtype=torch.bool)
-        batch.latest = GymnasiumState(self._observation(observation, seeds.shape), never)
-        return batch.latest
+        copies.latest = GymnasiumState(self._tensor(np.stack(starts), seeds.shape, self.dtype), never)
+        return copies.latest
 
     def transition(
         self, state: GymnasiumState, action: Tensor, uniform: Tensor | None
     ) -> tuple[GymnasiumState, Tensor, Tensor]:
-        """One step of every copy; real actions are clipped to the bounds. A copy whose episode is over begins anew.
+        """One step of every copy; real actions are clipped to the bounds.
 
-        Raises ValueError when `state` is not the one that the last reset or step of this batch size gave.
+        A copy whose episode is over stays where it is, without reward. Raises ValueError when `state` is not the one
+        that the last reset or step gave.
         """
-        shape = state.truncated.shape
-        batch = self._batches.get(shape.numel())
-        if batch is None or batch.latest is not state:
+        copies, shape = self._copies, state.truncated.shape
+        if copies.latest is not state:
             raise ValueError(f"{self.spec.id} keeps its state outside: only the latest state can be stepped")
-        observation, reward, terminated, truncated, _ = batch.copies.step(self._action(action, len(shape)))
-        batch.latest = GymnasiumState(self._observation(observation, shape), self._flags(truncated, shape))
-        reward = torch.as_tensor(reward, dtype=self.dtype, device=self.device).view(shape)
-        return batch.latest, reward, self._flags(terminated, shape)
+        actions = self._action(action, len(shape))
+        observation = state.observation.cpu().numpy().reshape(len(actions), -1).copy()
+        reward, terminated, truncated = np.zeros(len(actions)), *np.zeros((2, len(actions)), dtype=bool)
+
+        def step(indices: np.ndarray) -> None:
+            for i in indices:
+                seen, reward[i], terminated[i], truncated[i], _ = copies.all[i].step(actions[i])
+                observation[i] = seen.ravel()
+
+        self._share(step, copies.running.nonzero()[0])
+        copies.running &= ~(terminated | truncated)
+        copies.latest = GymnasiumState(
+            self._tensor(observation, shape, self.dtype), self._tensor(truncated, shape, torch.bool)
+        )
+        return copies.latest, self._tensor(reward, shape, self.dtype), self._tensor(terminated, shape, torch.bool)
 
     def observe(self, state: GymnasiumState) -> Tensor:
         """Observation [..., O], flattened."""
@@ -121,21 +142,25 @@ class GymnasiumEnv(Env):
 
     def close(self) -> None:
         """Close all copies. A later reset creates new ones."""
-        for batch in self._batches.values():
-            batch.copies.close()
-        self._batches.clear()
+        for copy in self._copies.all:
+            copy.close()
+        self._copies.all.clear()
+        self._copies.latest = None
 
-    def _copies(self, size: int) -> VectorEnv:
-        # NEXT_STEP shows the true last observation and lets a finished copy be stepped on.
-        with warnings.catch_warnings(action="ignore"):  # from_gymnasium has shown them
-            return gymnasium.make_vec(
-                self.spec.id,
-                num_envs=size,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                disable_env_checker=True,
-                **self.options,
-            )
+    def _grown(self, size: int) -> _Copies:
+        """The copies, at least `size` of them."""
+        with warnings.catch_warnings(action="ignore"), _quiet(self.spec.id):  # from_gymnasium has shown them
+            while len(self._copies.all) < size:
+                self._copies.all.append(gymnasium.make(self.spec.id, disable_env_checker=True, **self.options))
+        return self._copies
+
+    def _share(self, work: Callable[[np.ndarray], None], indices: np.ndarray) -> None:
+        """Do the work, a part of the indices in each thread."""
+        if self.threads == 1 or len(indices) <= self.threads:
+            return work(indices)
+        if self._copies.workers is None:
+            self._copies.workers = ThreadPoolExecutor(self.threads)
+        list(self._copies.workers.map(work, np.array_split(indices, self.threads)))
 
     def _action(self, action: Tensor, batch_dims: int) -> np.ndarray:
         array = action.cpu().numpy().reshape(-1, *action.shape[batch_dims:])
@@ -143,12 +168,10 @@ class GymnasiumEnv(Env):
             return array + self.action_space.start
         return array.clip(self.action_space.low, self.action_space.high).astype(self.action_space.dtype)
 
-    def _observation(self, observation: np.ndarray, shape: torch.Size) -> Tensor:
-        flat = torch.as_tensor(observation, dtype=self.dtype, device=self.device)
-        return flat.reshape(*shape, self.spec.observation_size)
-
-    def _flags(self, flags: np.ndarray, shape: torch.Size) -> Tensor:
-        return torch.as_tensor(flags, device=self.device).view(shape)
+    def _tensor(self, array: np.ndarray, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """[n, ...] as [*shape, ...], on the device; arrays of one axis without a trailing one."""
+        tail = (self.spec.observation_size,) if array.ndim > 1 else ()
+        return torch.as_tensor(array, dtype=dtype, device=self.device).reshape(*shape, *tail)
 
 
 def from_gymnasium(
@@ -168,7 +191,7 @@ def _probe(id: str, options: dict[str, Any]) -> gymnasium.Env:
     """A closed environment to read spaces and limits from."""
     try:
         # An old version is worth a warning, but no error where Python turns warnings into errors.
-        with warnings.catch_warnings(action="default"):
+        with warnings.catch_warnings(action="default"), _quiet(id):
             probe = gymnasium.make(id, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise ValueError(f"Gymnasium cannot make {id!r}: {' '.join(str(error).split())}") from error
@@ -176,6 +199,26 @@ def _probe(id: str, options: dict[str, Any]) -> gymnasium.Env:
     if probe.spec.max_episode_steps is None:
         raise ValueError(f"{id!r} has no max_episode_steps: give a horizon")
     return probe
+
+
+def _is_mujoco(id: str) -> bool:
+    spec = gymnasium.registry.get(id)
+    return spec is not None and str(spec.entry_point).startswith(MUJOCO)
+
+
+@contextmanager
+def _quiet(id: str) -> Iterator[None]:
+    """Without MuJoCo's remarks about Gymnasium's models, one per copy on the terminal and in MUJOCO_LOG.TXT."""
+    if not _is_mujoco(id) or find_spec("mujoco") is None:
+        yield
+        return
+    import mujoco
+
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(None)
 
 
 def _observation_bounds(id: str, space: spaces.Space) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,6 +1,7 @@
 """Gymnasium environments as problems here: the same episodes, reproducible, with clear errors."""
 
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium import spaces
 
 from envs.cartpole import CartPole
 from envs.core import Box, Discrete
+from envs.from_gymnasium import MUJOCO_THREADS, _Copies
 from envs.gymnasium import from_gymnasium, register
 from envs.policies import MLP
 from envs.random import Purpose, streams
@@ -66,7 +68,7 @@ def play(env, shape, reset_stream, action, steps):
 
 
 def seeds_of(env, n):
-    return env._batches[n].copies.np_random_seed
+    return [copy.unwrapped.np_random_seed for copy in env._copies.all[:n]]
 
 
 @pytest.mark.parametrize("id", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0"])
@@ -178,14 +180,45 @@ def test_box_actions_are_clipped():
     assert obs[1][..., 1].tolist() == [[4.0, -0.5]]
 
 
-def test_discrete_start_flat_observations_own_truncation_and_life_after_the_end():
+def test_discrete_start_flat_observations_own_truncation_and_no_step_after_the_end():
     env = from_gymnasium("Toy-v0")
     assert (env.spec.action, env.spec.observation_size) == (Discrete(3), 4)
     obs, reward, terminated, truncated = play(env, (1, 2), stream([0], LANES[:2]), lambda t: torch.tensor([[0, 2]]), 6)
     assert obs[1].tolist() == [[[1.0, 5.0, 0.0, 1.0], [1.0, 7.0, 0.0, 1.0]]]
-    assert truncated[:4, 0, 0].tolist() == [0, 0, 0, 1]
-    assert reward[:4, 0, 0].tolist() == [0, 1, 2, 3]
+    assert truncated[:, 0, 0].tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert reward[:, 0, 0].tolist() == [0, 1, 2, 3, 0, 0, 0]
     assert not terminated.any()
+    assert obs[3:, 0, 0, 0].tolist() == [3.0] * 4
+    assert [copy.unwrapped.count for copy in env._copies.all] == [3, 3]
+
+
+def test_a_smaller_batch_uses_the_first_copies():
+    env = from_gymnasium("CartPole-v1")
+    alone = env.observe(env.reset((1, 3), stream([4])))
+    env.reset((5, 3), stream(range(5)))
+    copies = list(env._copies.all)
+    torch.testing.assert_close(env.observe(env.reset((1, 3), stream([4]))), alone, rtol=0, atol=0)
+    assert env._copies.all == copies
+    assert len(copies) == 15
+
+
+@pytest.mark.parametrize("size", [1, 3, 11])
+def test_threads_change_nothing(size):
+    lanes, found = torch.arange(size), []
+    for threads in (1, 2, 4):
+        env = replace(from_gymnasium("Pendulum-v1", dtype=torch.float64), threads=threads, _copies=_Copies())
+        actions = torch.linspace(-2, 2, size, dtype=torch.float64).view(1, size, 1)
+        found.append(play(env, (1, size), stream([3], lanes), lambda t, actions=actions: actions, 20))
+        env.close()
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=0)
+
+
+def test_an_error_in_a_thread_is_raised():
+    env = replace(from_gymnasium("Toy-v0"), threads=2)
+    state = env.reset((1, 3), stream([0]))
+    with pytest.raises(AssertionError):
+        env.transition(state, torch.tensor([[0, 1, 7]]), None)
 
 
 def test_our_own_environment_through_both_faces():
@@ -210,22 +243,21 @@ def test_only_the_latest_state_can_be_stepped():
     second, _, _ = env.transition(first, action, None)
     with pytest.raises(ValueError, match="only the latest state"):
         env.transition(first, action, None)
-    other = env.reset((2, 3), stream([0, 1]))
     env.transition(second, action, None)
+    other = env.reset((2, 3), stream([0, 1]))
     env.reset((1, 3), stream([0]))
-    env.transition(other, action.expand(2, 3), None)
     with pytest.raises(ValueError, match="only the latest state"):
-        env.transition(second, action, None)
+        env.transition(other, action.expand(2, 3), None)
 
 
 def test_close_then_reset():
     env = from_gymnasium("CartPole-v1")
     start = env.observe(env.reset((1, 3), stream([0])))
-    copies = env._batches[3].copies
+    copies = list(env._copies.all)
     state = env.reset((1, 3), stream([0]))
-    assert env._batches[3].copies is copies
+    assert env._copies.all == copies
     env.close()
-    assert copies.closed
+    assert env._copies.all == []
     with pytest.raises(ValueError, match="only the latest state"):
         env.transition(state, torch.zeros(1, 3, dtype=torch.int64), None)
     torch.testing.assert_close(env.observe(env.reset((1, 3), stream([0]))), start, rtol=0, atol=0)
@@ -282,3 +314,18 @@ def test_environments_with_extras(id, package):
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert first[3][-1].all()
     env.close()
+
+
+def test_mujoco_is_quiet_and_steps_in_threads(capfd, tmp_path, monkeypatch):
+    pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    env = from_gymnasium("HalfCheetah-v5", horizon=4)
+    assert env.threads == MUJOCO_THREADS
+    zeros, found = torch.zeros(1, 9, 6), []
+    for threads in (1, 2, 4):
+        lanes = replace(env, threads=threads, _copies=_Copies())
+        found.append(play(lanes, (1, 9), stream([5], torch.arange(9)), lambda t: zeros, 4))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=0)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
