@@ -1,12 +1,15 @@
 """Policy gradient agents, one a file, on one estimator core."""
 
 from rl.ablations import PGIGT, LaggedNPGIGT
+from rl.anpg import ANPG
 from rl.baselines import BASELINES, linear_baseline, no_baseline, time_baseline
 from rl.core import Oracle, PolicyGradient, unit
 from rl.estimators import Estimator, causal, official, over_episodes, over_steps, paper
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
 from rl.n_pg_igt import NPGIGT
+from rl.npg import NPG
+from rl.npg_hm import NPGHM
 from rl.page_pg import PAGEPG
 from rl.registry import ALGORITHMS
 from rl.reinforce import REINFORCE
@@ -17,10 +20,13 @@ from rl.trajectory_oracle import TrajectoryOracle
 
 __all__ = [
     "ALGORITHMS",
+    "ANPG",
     "BASELINES",
     "HARPG",
     "NHARPG",
     "NMPG",
+    "NPG",
+    "NPGHM",
     "NPGIGT",
     "NSGD",
     "PAGEPG",

@@ -2,10 +2,13 @@
 
 from envs.registry import Registry
 from rl.ablations import PGIGT, LaggedNPGIGT
+from rl.anpg import ANPG
 from rl.core import PolicyGradient
 from rl.harpg import HARPG, NHARPG
 from rl.momentum import NMPG, NSGD
 from rl.n_pg_igt import NPGIGT
+from rl.npg import NPG
+from rl.npg_hm import NPGHM
 from rl.page_pg import PAGEPG
 from rl.reinforce import REINFORCE
 from rl.srvr_pg import SRVRPG
@@ -24,6 +27,9 @@ ALGORITHMS: Registry[type[PolicyGradient]] = Registry(
             NPGIGT,
             HARPG,
             NHARPG,
+            NPG,
+            ANPG,
+            NPGHM,
             STORMPG,
             PAGEPG,
             SVRPG,

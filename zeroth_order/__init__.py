@@ -5,6 +5,7 @@ from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
+from zeroth_order.pgpe import PGPE, ClipUp
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
 
@@ -13,9 +14,11 @@ __all__ = [
     "CBO",
     "CMAES",
     "OBJECTIVES",
+    "PGPE",
     "Ackley",
     "Anisotropic",
     "Best",
+    "ClipUp",
     "Griewank",
     "Growth",
     "Isotropic",

@@ -6,12 +6,13 @@ from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer
 from zeroth_order.objectives import SYNTHETIC
 from zeroth_order.objectives.policy_return import PolicyReturn
+from zeroth_order.pgpe import PGPE
 from zeroth_order.random_search import RandomSearch
 
 ALGORITHMS: Registry[type[Optimizer]] = Registry(
     "algorithm",
     None,
-    {algorithm.id: algorithm for algorithm in (CBO, CMAES, RandomSearch)},
+    {algorithm.id: algorithm for algorithm in (CBO, CMAES, PGPE, RandomSearch)},
 )
 
 OBJECTIVES: Registry[type[Objective]] = Registry(

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import ALGORITHMS, CBO, CMAES, Growth, Isotropic, Optimizer, RandomSearch, Values
+from zeroth_order import ALGORITHMS, CBO, CMAES, PGPE, ClipUp, Growth, Isotropic, Optimizer, RandomSearch, Values
 
 CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()} | {
     "cbo in batches": CBO(particles=24, batch=8, dt=0.1, sigma=Schedule(0.7)),
     "cbo, isotropic": CBO(particles=8, noise=Isotropic(), sigma=Schedule(0.5, 0.5), dt=0.1),
     "cma-es, small population": CMAES(popsize=5, sigma0=0.3),
+    "pgpe, clipup": PGPE(pairs=4, gamma=Schedule(0.1, 0.5), step=ClipUp()),
+    "pgpe, values": PGPE(pairs=3, gamma=Schedule(0.05), alpha_sigma=0.01, sigma0=0.5, ranks=False),
 }
-SOLVES = {"cbo": (10_000, 0.05), "cma-es": (2_000, 1e-8), "random-search": (5_000, 2.0)}
+SOLVES = {"cbo": (10_000, 0.05), "cma-es": (2_000, 1e-8), "pgpe": (10_000, 1e-9), "random-search": (5_000, 2.0)}
 """id -> queries from a standard normal start, and the value of the 5-dimensional sphere reached in each of 6 runs."""
 
 Fault = Callable[[Tensor, int], Tensor]
@@ -169,6 +171,8 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
         lambda u: CBO(drift=u, dt=0.2 * u, spread=2 * u, sigma=Schedule(u, u, 0.1 * u), alpha=Growth(9 * u, 1 + u)),
         lambda u: CBO(particles=6, batch=3, noise=Isotropic(), sigma=Schedule(0.5 * u)),
         lambda u: CMAES(sigma0=u),
+        lambda u: PGPE(gamma=Schedule(u, u, 0.1 * u), alpha_sigma=0.2 * u, sigma0=u, max_change=0.3 * u),
+        lambda u: PGPE(gamma=Schedule(0.1 * u), step=ClipUp(0.5 * u, u), ranks=False),
         lambda u: RandomSearch(spread=u),
     ],
 )
@@ -217,6 +221,13 @@ def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
         (lambda: CBO(alpha=Growth(1.0, 1.0, 0.0)), r"alpha\.ceiling"),
         (lambda: CMAES(sigma0=0.0), "sigma0"),
         (lambda: CMAES(popsize=2), "popsize"),
+        (lambda: PGPE(pairs=1), "pairs"),
+        (lambda: PGPE(gamma=Schedule(0.0)), r"gamma\.scale"),
+        (lambda: PGPE(alpha_sigma=-0.1), "alpha_sigma"),
+        (lambda: PGPE(sigma0=0.0), "sigma0"),
+        (lambda: PGPE(max_change=1.0), "max_change"),
+        (lambda: PGPE(step=ClipUp(momentum=1.1)), "momentum"),
+        (lambda: PGPE(step=ClipUp(max_speed=0.0)), "max_speed"),
         (lambda: RandomSearch(points=0), "points"),
         (lambda: RandomSearch(spread=-1.0), "spread"),
     ],

@@ -1,0 +1,181 @@
+"""PGPE: policy gradients with parameter-based exploration.
+
+Sehnke, Osendorfer, Rueckstiess, Graves, Peters, Schmidhuber, "Parameter-exploring policy gradients" (Neural Networks
+2010), with symmetric sampling. The points are drawn from N(mu, diag sigma^2), whose parameters follow the gradient of
+the expected value F(mu, sigma) = E f(mu + eps), preconditioned by sigma^2:
+
+    1  eps_j ~ N(0, diag sigma^2),  j = 1 .. n;  evaluate f at mu + eps_j and mu - eps_j
+    2  u+_j, u-_j <- the values, or their centred ranks
+    3  g_mu    <- mean over j of (u+_j - u-_j) / 2 * eps_j
+    4  b_j     <- mean of (u+ + u-) / 2 over the other pairs
+    5  g_sigma <- mean over j of ((u+_j + u-_j) / 2 - b_j) (eps_j^2 - sigma^2) / sigma
+    6  mu      <- mu - gamma_t g_mu                                   (Plain; values are minimised)
+               or a step of ClipUp
+    7  sigma   <- sigma - alpha_sigma g_sigma, changed by at most a given share
+
+ClipUp: Toklu, Liskowski, Srivastava, "ClipUp: a simple and powerful optimizer for distribution-based policy evolution"
+(PPSN 2020). velocity <- momentum * velocity - gamma_t g_mu / |g_mu|, cut to a largest norm; mu <- mu + velocity.
+
+Deviations: the baseline is the mean of the other pairs of the batch instead of a moving average, and nothing is divided
+by the distance to the best reward; centred ranks (as Toklu et al.) make steps independent of the scale of f instead.
+The limit on changes of sigma, which keeps it positive, is Toklu et al.'s. A pair of which a member failed is dropped;
+with no pair left nothing changes, and with only one sigma stays.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from envs.algorithm import Metrics, Numeric, Schedule, along_runs, check_range
+from envs.random import Stream
+from zeroth_order.core import Optimizer, succeeded
+
+
+class Step(ABC):
+    """How mu follows its gradient."""
+
+    @abstractmethod
+    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
+        """The next velocity [R, d], which is the step of mu."""
+
+
+@dataclass(frozen=True)
+class Plain(Step):
+    """Gradient descent (Sehnke et al.)."""
+
+    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
+        """-gamma g."""
+        return -along_runs(gamma, gradient) * gradient
+
+
+@dataclass(frozen=True)
+class ClipUp(Step):
+    """Normalized gradient, momentum, and a limit on the speed (Toklu et al.)."""
+
+    momentum: Numeric = 0.9
+    """Share of the velocity that is kept, in [0, 1]. Paper: 0.9."""
+    max_speed: Numeric = 2.0
+    """Largest norm of a step in units of gamma_t, > 0. Paper: 2."""
+
+    def __post_init__(self) -> None:
+        check_range("momentum", self.momentum, 0.0, 1.0)
+        check_range("max_speed", self.max_speed, 0.0, open_low=True)
+
+    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
+        """The velocity, clipped."""
+        gamma = along_runs(gamma, gradient)
+        unit = torch.nn.functional.normalize(gradient, dim=-1, eps=torch.finfo(gradient.dtype).tiny)
+        moved = along_runs(self.momentum, velocity) * velocity - gamma * unit
+        limit = along_runs(self.max_speed, moved) * gamma
+        return moved * (limit / moved.norm(dim=-1, keepdim=True)).clamp(max=1.0)
+
+
+def centred_ranks(values: Tensor, counts: Tensor) -> Tensor:
+    """Ranks in [-1/2, 1/2], the best -1/2, of finite `values` [R, n] among those of them that count, [R, n] bool.
+
+    Equal values share the mean of their ranks; those that do not count have 0.
+    """
+    both = (counts[:, :, None] & counts[:, None]).to(values.dtype)
+    difference = values[:, :, None] - values[:, None]
+    better_minus_worse = (torch.sign(difference) * both).sum(-1)
+    others = (counts.sum(-1, keepdim=True) - 1).clamp(min=1)
+    return better_minus_worse / (2 * others)
+
+
+class PGPEState(NamedTuple):
+    """The search distribution."""
+
+    mu: Tensor
+    """[R, d]"""
+    sigma: Tensor
+    """[R, d] > 0"""
+    velocity: Tensor
+    """[R, d] last step of mu."""
+    t: int
+
+
+@dataclass(frozen=True)
+class PGPE(Optimizer):
+    """Configuration; see the module."""
+
+    id = "pgpe"
+    summary = "gradient of a Gaussian search distribution, symmetric samples"
+    paper = "Sehnke et al., Parameter-exploring policy gradients, Neural Networks 23 (2010)"
+
+    pairs: int = 10
+    """n >= 2, pairs of symmetric points: 2 n queries a step."""
+    gamma: Schedule = Schedule(0.2)
+    """Step size of mu, > 0. Sehnke et al.: alpha_mu = 0.2."""
+    alpha_sigma: Numeric = 0.1
+    """Step size of sigma, >= 0. Sehnke et al.: 0.1."""
+    sigma0: Numeric = 1.0
+    """Standard deviation at the start, > 0, in the units of x. Sehnke et al.: 2."""
+    max_change: Numeric = 0.2
+    """Largest relative change of a standard deviation in a step, in [0, 0.9]. Toklu et al.: 0.2."""
+    ranks: bool = True
+    """Centred ranks instead of values. Sehnke et al.: values, but divided by their distance to the best."""
+    step: Step = Plain()
+    """What is done with the gradient: Plain, or ClipUp, which normalizes it and adds momentum."""
+
+    def __post_init__(self) -> None:
+        check_range("pairs", self.pairs, 2)
+        self.gamma.check("gamma")
+        check_range("alpha_sigma", self.alpha_sigma, 0.0)
+        check_range("sigma0", self.sigma0, 0.0, open_low=True)
+        check_range("max_change", self.max_change, 0.0, 0.9)
+
+    def init(self, x0: Tensor, stream: Stream) -> PGPEState:
+        """N(x0, sigma0^2 I) at x0 [R, d]."""
+        sigma = along_runs(self.sigma0, x0) * torch.ones_like(x0)
+        return PGPEState(x0, sigma, torch.zeros_like(x0), 0)
+
+    def ask(self, state: PGPEState, stream: Stream) -> tuple[Tensor, PGPEState]:
+        """Points [R, 2 n, d]: all mu + eps_j, then all mu - eps_j."""
+        lanes = torch.arange(self.pairs, device=state.mu.device)
+        normals = stream.spread(lanes).normal(state.mu.shape[-1], dtype=state.mu.dtype)
+        eps = state.sigma[:, None] * normals
+        return torch.cat((state.mu[:, None] + eps, state.mu[:, None] - eps), 1), state  # l.1
+
+    def tell(self, state: PGPEState, points: Tensor, feedback: Any) -> tuple[PGPEState, Metrics]:
+        """One step of mu and sigma.
+
+        Metrics: sigma (mean over the coordinates), step_norm (of mu), failed (share of dropped pairs).
+        """
+        ahead, behind = points.chunk(2, 1)
+        eps = (ahead - behind) / 2
+        weight, counts = self.utilities(feedback.values.to(points.dtype))
+        count = counts.sum(-1, keepdim=True)
+        some = count.clamp(min=1)
+        plus, minus = weight.chunk(2, 1)
+        g_mu = ((plus - minus)[..., None] / 2 * eps).sum(1) / some  # l.3
+        middle = (plus + minus) / 2
+        baseline = (middle.sum(-1, keepdim=True) - middle) / (count - 1).clamp(min=1)  # l.4
+        advantage = torch.where(counts & (count > 1), middle - baseline, 0.0)[..., None]
+        sigma = state.sigma[:, None]
+        g_sigma = (advantage * (eps**2 - sigma**2) / sigma).sum(1) / some  # l.5
+
+        moved = self.step(g_mu, state.velocity, self.gamma(state.t))
+        velocity = torch.where(count > 0, moved, state.velocity)
+        mu = torch.where(count > 0, state.mu + velocity, state.mu)  # l.6
+        limit = along_runs(self.max_change, state.sigma) * state.sigma
+        change = torch.clamp(along_runs(self.alpha_sigma, g_sigma) * g_sigma, -limit, limit)
+        metrics = {
+            "sigma": state.sigma.mean(-1),
+            "step_norm": (mu - state.mu).norm(dim=-1),
+            "failed": 1 - counts.to(points.dtype).mean(-1),
+        }
+        return PGPEState(mu, state.sigma - change, velocity, state.t + 1), metrics  # l.7
+
+    def utilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """u [R, 2 n], 0 in dropped pairs, and which pairs count, [R, n] bool."""
+        counts = succeeded(values).unflatten(1, (2, -1)).all(1)
+        both = counts.repeat(1, 2)
+        values = torch.where(both, values, 0.0)
+        return centred_ranks(values, both) if self.ranks else values, counts  # l.2
+
+    def recommend(self, state: PGPEState) -> Tensor:
+        """mu, [R, d]."""
+        return state.mu
