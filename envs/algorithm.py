@@ -101,6 +101,16 @@ class Algorithm(ABC):
         """The algorithm's own reasons to stop, [R] bool each."""
         return {}
 
+    def keep(self, active: Tensor, new: Any, old: Any) -> Any:
+        """The new state for active runs [R], the old one for the others; what is shared by all runs is new."""
+
+        def choose(after: Any, before: Any) -> Any:
+            if not isinstance(after, Tensor):
+                return after
+            return torch.where(active.view(-1, *(1,) * (after.dim() - 1)), after, before)
+
+        return type(new)(*(choose(after, before) for after, before in zip(new, old, strict=True)))
+
     def pack(self, state: Any) -> dict[str, Tensor | int | float]:
         """Everything `unpack` needs to continue exactly; what is not a tensor or a number has to be turned into one."""
         return state._asdict()

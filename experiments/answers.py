@@ -13,6 +13,7 @@ from torch import Tensor
 from envs.core import Cost
 from envs.random import Stream
 from rl.core import Oracle
+from rl.moments import Moments
 from zeroth_order.core import Objective, Values
 
 
@@ -39,6 +40,10 @@ class SpreadOracle:
     def log_weights(self, at: Tensor) -> Tensor:
         """Log importance weights at `at` [R, K, d], [R, K, E]."""
         return self._spread(self.inner.log_weights(at[self.rows]))
+
+    def observed(self) -> Moments:
+        """Of each run's observations; of nothing for the others."""
+        return Moments._make(self._spread(part) for part in self.inner.observed())
 
     def at_point(self, k: int, copies: int = 1) -> "SpreadOracle":
         """The oracle at point k alone."""
@@ -107,6 +112,10 @@ class ExactOracle:
     def log_weights(self, at: Tensor) -> Tensor:
         """0: nothing is sampled, so nothing has to be weighted; [R, K, 1]."""
         return at.new_zeros(*at.shape[:-1], 1)
+
+    def observed(self) -> Moments:
+        """Raises TypeError: an objective is not observed."""
+        raise TypeError("an objective has no observations")
 
     def at_point(self, k: int, copies: int = 1) -> "ExactOracle":
         """The oracle at point k alone, [R, 1, d]; copies of it are evaluated once."""

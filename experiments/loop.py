@@ -34,8 +34,6 @@ FLUSH_SECONDS = 2.0
 """A killed run loses at most the iterations since the last flush."""
 LARGEST = 2**62
 """Of seeds and budgets: what is counted fits int64."""
-SCORED_AT_ONCE = 512
-"""Snapshots scored in one batch; bounds the memory."""
 
 Progress: TypeAlias = Callable[[float, str], None]
 """(fraction done, message)"""
@@ -147,14 +145,14 @@ class _Loop:
         out: Path | None,
         resume: bool,
     ) -> None:
-        self.algorithm, self.problem = algorithm, problem
+        self.algorithm, self.problem = problem.adapted(algorithm), problem
         self.root = streams(seeds, problem.device)
         targets = () if problem.threshold is None else (problem.threshold,)
         self.ledger = Ledger(len(seeds), problem.unit, budget, targets, problem.device)
         positions = [budget * i // evaluations for i in range(evaluations + 1)]
         self.record = Record(seeds, positions, problem.dim, problem.device)
         initial = self.root.fold(Purpose.INITIAL)
-        self.state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
+        self.state = self.algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
         self.iteration, self.wall = 0, 0.0
         self.configuration = _configuration(algorithm, problem, seeds, budget, evaluations)
         self.label = f"{algorithm.id}-{short_hash(self.configuration)}"
@@ -233,7 +231,7 @@ class _Loop:
         ledger.stop(~sound, NON_FINITE)
         for reason, where in algorithm.stop(told).items():
             ledger.stop(where, reason)
-        self.state = _keep(active & sound, told, self.state)
+        self.state = algorithm.keep(active & sound, told, self.state)
         self.iteration += 1
 
     def _rows(self, active: Tensor) -> Tensor:
@@ -262,8 +260,8 @@ class _Loop:
     def _flush(self, progress: Progress) -> None:
         """Score what waits, write the record, show the progress."""
         runs, slots, params = self.record.unscored()
-        for start in range(0, len(runs), SCORED_AT_ONCE):
-            part = slice(start, start + SCORED_AT_ONCE)
+        for start in range(0, len(runs), self.problem.scored_at_once):
+            part = slice(start, start + self.problem.scored_at_once)
             self._score(runs[part], slots[part], params[part])
         self._save()
         done = float((self.ledger.position / self.ledger.budget).clamp(max=1).where(self.ledger.active, 1.0).mean())
@@ -296,14 +294,3 @@ class _Loop:
         self.ledger.unpack(under("ledger/"), extra["reasons"])
         self.record.unpack(under("record/"))
         self.iteration, self.wall = parts["iteration"], parts["wall"]
-
-
-def _keep(active: Tensor, new: Any, old: Any) -> Any:
-    """The new state for active runs [R], the old one for the others; what is shared by all runs is new."""
-
-    def choose(after: Any, before: Any) -> Any:
-        if not isinstance(after, Tensor):
-            return after
-        return torch.where(active.view(-1, *(1,) * (after.dim() - 1)), after, before)
-
-    return type(new)(*(choose(after, before) for after, before in zip(new, old, strict=True)))

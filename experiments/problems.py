@@ -15,11 +15,13 @@ from torch import Tensor
 
 from envs.algorithm import Algorithm, Metrics
 from envs.core import Cost, Env
+from envs.from_gymnasium import GymnasiumEnv
 from envs.policies import Network
 from envs.random import Stream
 from envs.rollout import backend_for, returns, rollout
 from experiments.answers import Answer, ExactOracle
 from experiments.ledger import Unit
+from experiments.normalisation import NormalisedAgent
 from rl.core import PolicyGradient
 from rl.estimators import Estimator
 from rl.trajectory_oracle import TrajectoryOracle
@@ -27,6 +29,8 @@ from zeroth_order.core import Objective, Values
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 CPU = torch.device("cpu")
+SCORED_AT_ONCE = 512
+"""Points scored in one batch; bounds the memory."""
 
 
 def check_target(target: float | None) -> None:
@@ -82,9 +86,20 @@ class Problem(ABC):
     def check(self, algorithm: Algorithm) -> None:
         """Raise ValueError where the algorithm cannot work on this problem."""
 
-    def answered_by(self, estimator: Estimator, query_episodes: int, episodes: int | None) -> "Problem":
+    def answered_by(
+        self, estimator: Estimator, query_episodes: int, episodes: int | None, normalise: bool = False
+    ) -> "Problem":
         """The same problem, answering with this estimator and effort; `episodes` overrides both numbers of them."""
         return self
+
+    def adapted(self, algorithm: Algorithm) -> Algorithm:
+        """The algorithm as it is run here: itself, or one around it."""
+        return algorithm
+
+    @property
+    def scored_at_once(self) -> int:
+        """Points scored in one batch."""
+        return SCORED_AT_ONCE
 
     @abstractmethod
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
@@ -122,6 +137,8 @@ class PolicyProblem(Problem):
     """Score the most likely action instead of the sampled one."""
     target: float | None = None
     """Overrides the environment's threshold."""
+    normalise: bool = False
+    """Agents work in the coordinates of `experiments.normalisation`, as if observations were normalised."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.discount <= 1.0:
@@ -130,6 +147,8 @@ class PolicyProblem(Problem):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be >= 1")
         check_target(self.target)
+        if self.normalise and not self.policy.bias:
+            raise ValueError("normalise = True needs a policy with biases, which take in the mean of the observations")
         wanted, given = self.env.spec, self.policy.spec
         if (wanted.observation_size, wanted.action) != (given.observation_size, given.action):
             raise ValueError(f"policy is for {given.id}, its observations or actions are not those of {wanted.id}")
@@ -174,15 +193,31 @@ class PolicyProblem(Problem):
         return self.policy.init(stream, self.env.dtype)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Agents need a policy with a density."""
+        """Agents need a policy with a density, and normalisation an agent."""
+        if self.normalise and not isinstance(algorithm, PolicyGradient):
+            raise ValueError(f"normalise = True is for policy gradient agents, {algorithm.id} is none")
         if isinstance(algorithm, PolicyGradient) and not self.policy.head.draws:
             raise ValueError(f"{algorithm.id} needs a stochastic policy, head = {self.policy.head} is deterministic")
 
-    def answered_by(self, estimator: Estimator, query_episodes: int, episodes: int | None) -> "PolicyProblem":
-        """The same problem with another estimator and other numbers of episodes per point."""
+    def answered_by(
+        self, estimator: Estimator, query_episodes: int, episodes: int | None, normalise: bool = False
+    ) -> "PolicyProblem":
+        """The same problem with another estimator, other numbers of episodes per point, normalised or not."""
         if episodes is not None:
             estimator, query_episodes = replace(estimator, episodes=episodes), episodes
-        return replace(self, estimator=estimator, query_episodes=query_episodes)
+        return replace(self, estimator=estimator, query_episodes=query_episodes, normalise=normalise)
+
+    def adapted(self, algorithm: Algorithm) -> Algorithm:
+        """Around an agent, the normalisation of its observations."""
+        if self.normalise and isinstance(algorithm, PolicyGradient):
+            return NormalisedAgent(algorithm, self.policy)
+        return algorithm
+
+    @property
+    def scored_at_once(self) -> int:
+        """Fewer where every episode needs a simulator of its own."""
+        simulators = self.evaluation_episodes if isinstance(self.env, GymnasiumEnv) else 1
+        return max(1, SCORED_AT_ONCE // simulators)
 
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
         """All episodes at full length."""

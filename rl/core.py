@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from envs.algorithm import Algorithm, Metrics
+from rl.moments import Moments
 
 
 class Oracle(Protocol):
@@ -26,6 +27,9 @@ class Oracle(Protocol):
 
     def log_weights(self, at: Tensor) -> Tensor:
         """log p(tau | at) / p(tau | asked point) of each trajectory, [R, K, E]; -inf for failed ones."""
+
+    def observed(self) -> Moments:
+        """Of the observations in the trajectories at all asked points, each run's own."""
 
     def at_point(self, k: int, copies: int = 1) -> "Oracle":
         """The oracle at point k alone, with the K axis kept at length 1.

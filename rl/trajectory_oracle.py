@@ -17,6 +17,7 @@ from envs.policies import Network
 from envs.rollout import BLOCK, Backend, Trajectory
 from rl.core import unit
 from rl.estimators import Estimator, rewards_to_go, sum_later
+from rl.moments import Moments
 
 
 def without_failures(trajectory: Trajectory) -> tuple[Trajectory, Tensor]:
@@ -94,6 +95,10 @@ class TrajectoryOracle:
         time = torch.arange(self.trajectory.reward.shape[-1], device=v.device)
         powers = self.discount ** time.to(self.params.dtype)
         return self._score_sum(self.params, powers * self._directional(v)) / self._divisor()
+
+    def observed(self) -> Moments:
+        """Of the observations in the episodes that count."""
+        return Moments.of(self.trajectory)
 
     def at_point(self, k: int, copies: int = 1) -> "TrajectoryOracle":
         """The oracle at point k alone, [R, 1, d], with the episodes of its copies k .. k + copies - 1."""

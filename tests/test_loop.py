@@ -16,7 +16,7 @@ from envs.algorithm import Algorithm, Metrics, Schedule
 from envs.core import Evaluation
 from envs.random import Purpose, Stream, streams
 from envs.rollout import backend_for
-from experiments import loop
+from experiments import loop, problems
 from experiments.algorithms import ALGORITHMS
 from experiments.loop import Result, run
 from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
@@ -111,7 +111,7 @@ def test_how_often_the_loop_flushes_changes_nothing(name: str, monkeypatch: pyte
     monkeypatch.setattr(loop, "FLUSH_SECONDS", NOTHING_TO_LOSE)
     whole = run(ITERATES[name], cartpole(), seeds=3, budget=1500, evaluations=8)
     monkeypatch.setattr(loop, "FLUSH_SECONDS", -1.0)
-    monkeypatch.setattr(loop, "SCORED_AT_ONCE", 2)
+    monkeypatch.setattr(problems, "SCORED_AT_ONCE", 2)
     assert_same(whole, run(ITERATES[name], cartpole(), seeds=3, budget=1500, evaluations=8))
 
 
