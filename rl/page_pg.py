@@ -18,7 +18,7 @@ theorem is about one drawn uniformly from all. The step is plain, without Adam.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,20 @@ from envs.algorithm import Metrics, Schedule, along_runs, check_range
 from envs.random import Purpose, Stream, streams
 from rl.core import Oracle, PolicyGradient
 from rl.importance import weight_metrics
-from rl.n_pg_igt import State
+
+
+class State(NamedTuple):
+    """Two iterates, the estimate and the last toss."""
+
+    theta: Tensor
+    """[R, d] iterate, the one that is evaluated"""
+    theta_prev: Tensor
+    """[R, d]"""
+    direction: Tensor
+    """[R, d] estimated gradient d_t"""
+    coin: bool
+    """c_t, whether this iteration takes the large batch"""
+    t: int
 
 
 @dataclass(frozen=True)
@@ -58,30 +71,32 @@ class PAGEPG(PolicyGradient):
         check_range("minibatch", self.minibatch, 1)
         check_range("coin_seed", self.coin_seed, 0)
 
-    def coin(self, t: int) -> bool:
-        """c_t, whether iteration t takes the large batch."""
+    def toss(self, t: int) -> bool:
+        """c_t."""
         # Drawn on the host, because it decides the shape of what is asked; no device has to be waited for.
         uniform = streams([self.coin_seed]).fold(Purpose.ASK).at(t).uniform(1)
-        return t == 0 or float(uniform) < self.probability  # l.1
+        return t == 0 or float(uniform) < self.probability
 
     def init(self, x0: Tensor, stream: Stream) -> State:
         """Start at x0 [R, d]."""
-        return State(x0, x0, torch.zeros_like(x0), 0)
+        return State(x0, x0, torch.zeros_like(x0), True, 0)
 
     def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
         """Copies of the iterate, [R, K, d]."""
-        copies = self.batch if self.coin(state.t) else self.minibatch
-        return state.theta[:, None].expand(-1, copies, -1), state  # l.2
+        coin = self.toss(state.t)  # l.1
+        copies = self.batch if coin else self.minibatch
+        return state.theta[:, None].expand(-1, copies, -1), state._replace(coin=coin)  # l.2
 
     def tell(self, state: State, points: Tensor, feedback: Oracle) -> tuple[State, Metrics]:
         """One step."""
         oracle, previous = feedback.at_point(0, copies=points.shape[1]), state.theta_prev[:, None]
         direction = gradient = oracle.gradient()[:, 0]  # l.3
-        if not self.coin(state.t):
+        if not state.coin:
             direction = state.direction + gradient - oracle.gradient(at=previous)[:, 0]  # l.4
         theta = state.theta - along_runs(self.gamma(state.t), direction) * direction  # l.5
         metrics = {"gradient_norm": gradient.norm(dim=-1), "direction": direction}
-        return State(theta, state.theta, direction, state.t + 1), metrics | weight_metrics(oracle.log_weights(previous))
+        told = state._replace(theta=theta, theta_prev=state.theta, direction=direction, t=state.t + 1)
+        return told, metrics | weight_metrics(oracle.log_weights(previous))
 
     def recommend(self, state: State) -> Tensor:
         """Theta [R, d]."""

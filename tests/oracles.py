@@ -1,7 +1,7 @@
 """Oracles that stand in for sampled ones, and the traces of agents on them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Quadratic:
         return at.new_zeros(*at.shape[:-1], 1)
 
     def at_point(self, k: int, copies: int = 1) -> "Quadratic":
-        return Quadratic(self.A, self.points[:, k : k + 1])
+        return replace(self, points=self.points[:, k : k + 1])
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,10 @@ def trace(agent: PolicyGradient, x0: Tensor, oracle: Callable[[Tensor, int], Any
     return found
 
 
-def on_quadratic(agent: PolicyGradient, steps: int = 200) -> tuple[Trace, Tensor]:
+def transport_error(agent: PolicyGradient, oracle: type[Quadratic] = Quadratic) -> float:
+    """Largest |d_t - grad f(theta_t)| / (1 + |grad f(theta_t)|) over runs and 200 iterations on a quadratic."""
     A, x0 = random_quadratic()
-    return trace(agent, x0, lambda points, t: Quadratic(A, points), steps), A
-
-
-def transport_error(agent: PolicyGradient) -> float:
-    """Largest |d_t - grad f(theta_t)| / (1 + |grad f(theta_t)|) over runs and iterations."""
-    found, A = on_quadratic(agent)
+    found = trace(agent, x0, lambda points, t: oracle(A, points), 200)
     errors = []
     for before, metrics in zip(found.states[:-1], found.metrics, strict=True):
         exact = before.theta @ A
