@@ -23,9 +23,14 @@ from envs.heads import Categorical, Gaussian
 from envs.policies import Network
 
 
+LARGEST = 500
+"""Parameters beyond which automatic differentiation is faster, because it multiplies matrices."""
+
+
 def supports(policy: Network, params: Tensor) -> bool:
-    """Whether the kernel covers this policy, here."""
-    return params.device.type == "cpu" and type(policy.head) in (Categorical, Gaussian)
+    """Whether the kernel covers this policy, here, and pays."""
+    small = policy.dim <= LARGEST
+    return small and params.device.type == "cpu" and type(policy.head) in (Categorical, Gaussian)
 
 
 def directional(policy: Network, params: Tensor, u: Tensor, obs: Tensor, action: Tensor, lengths: Tensor) -> Tensor:

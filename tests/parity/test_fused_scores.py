@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 import envs
 import rl
+from envs.fused import scores
 from envs.random import Purpose
 from envs.rollout import rollout
 
@@ -52,6 +53,12 @@ def test_one_point_of_the_fused_oracle_is_that_point():
     plain, fused, u = both("CartPole-v1", (8,), True, ESTIMATORS["causal"])
     assert_close(fused.at_point(1).gradient(), plain.gradient()[:, 1:], rtol=1e-10, atol=1e-11)
     assert_close(fused.at_point(1).hvp(u[:, 1:]), plain.hvp(u)[:, 1:], rtol=1e-10, atol=1e-9)
+
+
+def test_large_networks_are_left_to_automatic_differentiation():
+    spec, params = envs.make("Pendulum-v1", device="cpu").spec, torch.zeros(1)
+    assert scores.supports(envs.MLP(spec, (16, 16)), params)
+    assert not scores.supports(envs.MLP(spec, (32, 32)), params)
 
 
 def test_float32_is_close_to_float64():
