@@ -22,7 +22,6 @@ from torch import Tensor
 from envs.heads import Categorical, Gaussian
 from envs.policies import Network
 
-
 LARGEST = 500
 """Parameters beyond which automatic differentiation is faster, because it multiplies matrices."""
 
