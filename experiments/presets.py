@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from envs.algorithm import Algorithm, Schedule
 from experiments.algorithms import ALGORITHMS
+from experiments.paper_tasks import PAPER_TASKS
 from rl import (
     ANPG,
     HARPG,
@@ -23,6 +24,7 @@ from rl import (
     STORMPG,
     SVRPG,
     Estimator,
+    PolicyGradient,
     causal,
     time_baseline,
 )
@@ -40,6 +42,8 @@ class Setting(NamedTuple):
     """For agents."""
     query_episodes: int = 1
     """For derivative-free optimizers."""
+    normalise: bool = False
+    """For agents: whether observations are normalised, see `experiments.normalisation`."""
 
 
 FAITHFUL: dict[str, Setting] = {
@@ -114,8 +118,50 @@ class Preset:
     hidden: tuple[int, ...] = (8,)
     target: float | None = None
     dim: int = 10
+    evaluations: int = 40
+    """Positions of the budget at which the iterate is scored, besides the start."""
+    evaluation_episodes: int = 20
+    """Episodes per score."""
+    faithful_episodes: int = 1
+    """Episodes per point of an agent in faithful form. Paper: 1; its experiments: more, see `experiments/paper.md`."""
     practical: dict[str, Setting] = field(default_factory=dict)
     """Settings tuned for this problem; the others are those of PRACTICAL."""
+
+
+def _paper_preset(name: str, short: bool = False) -> Preset:
+    """An experiment of the paper; observations of simulated bodies are normalised in practical form."""
+    task = PAPER_TASKS[name]
+    simulated = task.env.startswith("gym:")
+    practical = {
+        id: how._replace(estimator=replace(how.estimator, episodes=task.episodes), normalise=simulated)
+        for id, how in PRACTICAL.items()
+        if isinstance(how.algorithm, PolicyGradient)
+    }
+    preset = Preset(
+        summary=f"{task.env.removeprefix('gym:')} as in the experiments of Fatkhullin et al. 2023",
+        env=task.env,
+        algorithms=("reinforce", "n-pg-igt", "harpg", "n-harpg"),
+        seeds=20,
+        budget=task.budget,
+        horizon=task.horizon,
+        hidden=task.hidden,
+        target=task.target,
+        evaluations=20 if simulated else Preset.evaluations,
+        evaluation_episodes=10 if simulated else Preset.evaluation_episodes,
+        faithful_episodes=task.official_episodes,
+        practical=practical,
+    )
+    if not short:
+        return preset
+    return replace(
+        preset,
+        summary=f"{name} in minutes on two cores",
+        algorithms=("reinforce", "n-pg-igt", "n-harpg"),
+        seeds=5,
+        budget=task.short_budget,
+        evaluations=10,
+        evaluation_episodes=5,
+    )
 
 
 PRESETS: dict[str, Preset] = {
@@ -129,6 +175,8 @@ PRESETS: dict[str, Preset] = {
             "cma-es": Setting(CMAES(sigma0=1.0)),
         },
     ),
+    **{name: _paper_preset(name) for name in PAPER_TASKS},
+    **{f"{name}-short": _paper_preset(name, short=True) for name, task in PAPER_TASKS.items() if task.short_budget},
 }
 """Comparisons by name."""
 
@@ -139,4 +187,7 @@ def setting(algorithm: str, mode: Mode, preset: Preset) -> Setting:
     Raises UnknownIdError.
     """
     known = FAITHFUL if mode == "faithful" else PRACTICAL | preset.practical
-    return known.get(algorithm) or Setting(ALGORITHMS[algorithm]())
+    how = known.get(algorithm) or Setting(ALGORITHMS[algorithm]())
+    if mode == "faithful":
+        return how._replace(estimator=replace(how.estimator, episodes=preset.faithful_episodes))
+    return how
