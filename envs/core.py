@@ -38,8 +38,13 @@ class Cost(NamedTuple):
     @staticmethod
     def each(runs: int, device: torch.device | str = "cpu", **amounts: int | Tensor) -> "Cost":
         """The same amount, or [R] one per run, of the named currencies."""
-        zero = Cost.zeros(runs, device)
-        return zero._replace(**{name: getattr(zero, name) + amount for name, amount in amounts.items()})
+
+        def column(amount: int | Tensor) -> Tensor:
+            if isinstance(amount, Tensor):
+                return amount.to(torch.int64).expand(runs)
+            return torch.full((runs,), amount, dtype=torch.int64, device=device)
+
+        return Cost(**{name: column(amount) for name, amount in (dict.fromkeys(Cost._fields, 0) | amounts).items()})
 
     def spread(self, rows: Tensor, runs: int) -> "Cost":
         """The cost of the runs `rows` [n] as that of all `runs`; the others cost nothing."""
@@ -107,9 +112,12 @@ class EnvSpec:
         return len(self.observation_low)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Env(ABC):
-    """A batch of independent copies of one environment, of any shape [R, K, E] or other."""
+    """A batch of independent copies of one environment, of any shape [R, K, E] or other.
+
+    Equal only to itself: instances of one class may differ in tables that their specs do not show.
+    """
 
     spec: EnvSpec
     device: torch.device

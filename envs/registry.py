@@ -11,6 +11,7 @@ import torch
 from envs.acrobot import Acrobot
 from envs.cartpole import CartPole
 from envs.core import Env
+from envs.gridworld import GridWorld
 from envs.lqr import LQR
 from envs.mountain_car import MountainCar
 from envs.mountain_car_continuous import MountainCarContinuous
@@ -63,6 +64,7 @@ ENVS: Registry[type[Env]] = Registry(
         "MountainCarContinuous-v0": MountainCarContinuous,
         "LQR-v0": LQR,
         "RandomMDP-v0": TabularMDP,
+        "GridWorld-v0": GridWorld,
     },
 )
 

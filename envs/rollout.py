@@ -161,15 +161,14 @@ def _mean(total: Tensor, lengths: Tensor) -> Returns:
 
 def _from_kernel(found: cpu.Episodes, horizon: int) -> Trajectory:
     longest = max(int(found.lengths.max()), 1)
-    time = torch.arange(min(-(-longest // BLOCK) * BLOCK, horizon))
-    lengths = found.lengths[..., None]
+    steps = min(-(-longest // BLOCK) * BLOCK, horizon)
+    stored = [found.obs, found.action, found.log_prob, found.reward]
+    if steps < horizon:
+        stored = [part[:, :, :, :steps].contiguous() for part in stored]
+    time, lengths = torch.arange(steps), found.lengths[..., None]
     last = time == lengths - 1
-    stored = [
-        part[:, :, :, : len(time)].contiguous() for part in (found.obs, found.action, found.log_prob, found.reward)
-    ]
-    terminated, truncated = last & found.terminated[..., None], last & (lengths == horizon)
-    parts = (*stored, terminated, truncated, time < lengths, found.last_obs, _cost(found.lengths))
-    return Trajectory._make(parts)
+    flags = (last & found.terminated[..., None], last & (lengths == horizon), time < lengths)
+    return Trajectory._make((*stored, *flags, found.last_obs, _cost(found.lengths)))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ S states, A actions. Observations are one-hot, so that a linear softmax policy i
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import torch
@@ -22,7 +23,11 @@ class TabularState(NamedTuple):
 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Index [...] drawn from `probabilities` [..., S] with `uniform` [...], by inverting the distribution function."""
-    cumulative = probabilities.cumsum(-1)
+    return invert(probabilities.cumsum(-1), uniform)
+
+
+def invert(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """Index [...] at which the distribution function `cumulative` [..., S] reaches `uniform` [...]."""
     # Rounding may leave the last sum off one; scaled by it, trailing entries of probability zero are not drawn.
     return (uniform[..., None] * cumulative[..., -1:] > cumulative).sum(-1)
 
@@ -117,16 +122,21 @@ class TabularMDP(Env):
         device = torch.device(device)
         return cls(spec, device, dtype, *(table.to(device, dtype) for table in (P, r, rho)))
 
+    @cached_property
+    def distribution_functions(self) -> tuple[Tensor, Tensor]:
+        """Of P, [S, A, S'], and of rho, [S]."""
+        return self.P.cumsum(-1), self.rho.cumsum(-1)
+
     def initial(self, uniform: Tensor) -> TabularState:
         """Drawn from rho."""
-        return TabularState(draw(self.rho, uniform[..., 0]))
+        return TabularState(invert(self.distribution_functions[1], uniform[..., 0]))
 
     def transition(
         self, state: TabularState, action: Tensor, uniform: Tensor | None
     ) -> tuple[TabularState, Tensor, Tensor]:
         """One step; the reward is that of the old state and the action. Never terminates. Needs `uniform`."""
         assert uniform is not None
-        following = draw(self.P[state.s, action], uniform[..., 0])
+        following = invert(self.distribution_functions[0][state.s, action], uniform[..., 0])
         return TabularState(following), self.r[state.s, action], torch.zeros_like(following, dtype=torch.bool)
 
     def observe(self, state: TabularState) -> Tensor:

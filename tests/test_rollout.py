@@ -400,14 +400,14 @@ def test_bad_arguments_are_refused(backend: Backend, change: dict[str, Any], mes
 
 
 def test_the_backend_is_fused_where_there_is_a_kernel() -> None:
-    cartpole, lqr = make("CartPole-v1", "cpu"), make("LQR-v0", "cpu")
+    cartpole, fuse = make("CartPole-v1", "cpu"), Fuse.create(torch.device("cpu"), F32)
     assert backend_for(cartpole, MLP(cartpole.spec)) == "fused"
     assert backend_for(cartpole, MLP(cartpole.spec).greedy()) == "fused"
     assert backend_for(cartpole, MLP(cartpole.spec), "plain") == "plain"
-    assert backend_for(lqr, MLP(lqr.spec)) == "plain"
+    assert backend_for(fuse, MLP(fuse.spec)) == "plain"
     assert backend_for(CountingCartPole.create(torch.device("cpu"), F32), MLP(cartpole.spec)) == "plain"
-    with pytest.raises(ValueError, match="backend = 'fused' has no kernel for LQR-v0 on cpu"):
-        backend_for(lqr, MLP(lqr.spec), "fused")
+    with pytest.raises(ValueError, match="backend = 'fused' has no kernel for Fuse-v0 on cpu"):
+        backend_for(fuse, MLP(fuse.spec), "fused")
 
 
 def test_a_horizon_below_a_block_and_one_that_is_not_a_multiple() -> None:

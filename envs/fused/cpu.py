@@ -9,7 +9,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,12 @@ from numba.extending import register_jitable
 from torch import Tensor
 
 from envs.core import Env
-from envs.fused.dynamics import DYNAMICS, Dynamics
+from envs.fused.core import Dynamics
+from envs.fused.draws import draw, normal
+from envs.fused.dynamics import DYNAMICS
 from envs.heads import Categorical, Gaussian, Greedy, Head
 from envs.policies import Network
-from envs.random import MASK, MULTIPLIERS, ROUNDS, WEYL, Purpose, Stream
+from envs.random import Purpose, Stream
 
 CATEGORICAL, GAUSSIAN, ARGMAX, MEAN = range(4)
 LOG_SQRT_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -55,7 +57,6 @@ def supports(env: Env, policy: Network) -> bool:
     return env.device.type == "cpu" and type(env) in DYNAMICS and type(policy.head) in (Categorical, Gaussian, Greedy)
 
 
-@torch.no_grad()
 def simulate(
     env: Env,
     policy: Network,
@@ -87,10 +88,15 @@ def simulate(
     )  # fmt: skip
     counter = torch.as_tensor(stream.counter).expand(shape[0])
     sizes = np.array([env.spec.observation_size, *policy.hidden, size])
-    _kernel(DYNAMICS[type(env)])(
-        _inputs_first(policy, params), sizes, policy.bias, _head_kind(policy.head), policy.head.draws,
+    dynamics = DYNAMICS[type(env)]
+    _kernel(dynamics)(
+        policy.with_constants(params.detach()).index_select(-1, _inputs_first(policy)).numpy(),
+        sizes, policy.bias, _head_kind(policy.head), policy.head.draws,
         stream.seeds.numpy(), np.ascontiguousarray(counter.numpy()),
-        stream.fold(Purpose.RESET).path, stream.fold(Purpose.ACTION).path, env.spec.reset_draws,
+        *(stream.fold(purpose).path for purpose in (Purpose.RESET, Purpose.ACTION, Purpose.TRANSITION)),
+        env.spec.observation_size if dynamics.state_size is None else dynamics.state_size,
+        env.spec.reset_draws, env.spec.transition_draws,
+        tuple(table.contiguous().numpy() for table in dynamics.tables(env)),
         0 if common else point_lanes, env.spec.horizon, float(discount), store,
         *(part.numpy() for part in (*out[:5], integers, reals, *out[6:])),
     )  # fmt: skip
@@ -103,38 +109,13 @@ def _head_kind(head: Head) -> int:
     return CATEGORICAL if isinstance(head, Categorical) else GAUSSIAN
 
 
-def _inputs_first(policy: Network, params: Tensor) -> Any:
-    """The parameters [R, K, d] with every weight matrix laid out [in, out], so that the inner loop is over outputs."""
-    weights = policy.unpack(params)
-    parts = []
-    for weight, bias in weights.layers:
-        parts += [weight.flatten(1)] + ([] if bias is None else [bias[:, 0]])
-    return torch.cat([*parts, weights.extra[:, 0]], -1).view(params.shape).numpy()
-
-
-@register_jitable
-def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, words: Any) -> None:
-    """`envs.random.philox` for one counter, into words [4]."""
-    mask, shift = np.uint64(MASK), np.uint64(32)
-    for i in range(ROUNDS):
-        p0, p1 = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
-        round_key0 = (k0 + np.uint64(i) * np.uint64(WEYL[0])) & mask
-        round_key1 = (k1 + np.uint64(i) * np.uint64(WEYL[1])) & mask
-        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ round_key0, p1 & mask, (p0 >> shift) ^ c3 ^ round_key1, p0 & mask
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
-
-
-@register_jitable
-def _draw(start: int, lane: int, counter: int, path: int, seed: Any, words: Any, block: int, out: Any) -> int:
-    """Uniforms start .. start + out.size of a sequence; `words` holds block `block`. Returns the block held now."""
-    for i in range(out.size):
-        needed = (start + i) // 4
-        if needed != block:
-            block = needed
-            low, high = np.uint64(seed) & np.uint64(MASK), np.uint64(seed) >> np.uint64(32)
-            _philox(np.uint64(block), np.uint64(lane), np.uint64(counter), np.uint64(path), low, high, words)
-        out[i] = (np.float64(words[(start + i) % 4] >> np.uint64(9)) + 0.5) * 2.0**-23
-    return block
+@lru_cache(maxsize=8)
+def _inputs_first(policy: Network) -> Tensor:
+    """Order [d + constants] in which weight matrices lie [in, out], so that the inner loop is over outputs."""
+    indices = torch.arange(policy.dim + len(policy.head.constants))
+    layers = policy.unpack(indices[: policy.dim]).layers
+    order = torch.cat([part.flatten() for layer in layers for part in layer if part is not None])
+    return torch.cat((order, indices[len(order) :]))
 
 
 @register_jitable
@@ -157,45 +138,39 @@ def _forward(row: Any, sizes: Any, bias: bool, x: Any, y: Any) -> int:
 
 
 @register_jitable
-def _categorical(logits: Any, n: int, uniform: float) -> tuple[int, float]:
-    """Action and log-probability, as `envs.heads.Categorical.sample`."""
+def _categorical(logits: Any, n: int, uniform: float, odds: Any) -> tuple[int, float]:
+    """Action and log-probability, as `envs.heads.Categorical.sample`; `odds` is scratch."""
     top = logits[0]
     for i in range(1, n):
         top = max(top, logits[i])
     total = 0.0
     for i in range(n):
-        total += math.exp(logits[i] - top)
+        odds[i] = math.exp(logits[i] - top)
+        total += odds[i]
     action, cumulative = 0, 0.0
     for i in range(n - 1):
-        cumulative += math.exp(logits[i] - top) / total
+        cumulative += odds[i] / total
         if uniform > cumulative:
             action = i + 1
     return action, logits[action] - top - math.log(total)
 
 
-@register_jitable
-def _normal(uniform: Any, i: int) -> float:
-    """Normal i of the pairs in `uniform`, as `envs.random.box_muller`."""
-    pair = i - i % 2
-    radius, angle = math.sqrt(-2.0 * math.log(uniform[pair])), 2.0 * math.pi * uniform[pair + 1]
-    return radius * (math.cos(angle) if i % 2 == 0 else math.sin(angle))
-
-
 def _sources() -> int:
     """Checksum of the files that kernels are built from."""
-    modules = {Stream.__module__, Dynamics.__module__, *(env.__module__ for env in DYNAMICS)}
-    return zlib.crc32(b"".join(Path(str(sys.modules[name].__file__)).read_bytes() for name in sorted(modules)))
+    modules = {Stream.__module__, *(env.__module__ for env in DYNAMICS)}
+    files = {Path(str(sys.modules[name].__file__)) for name in modules} | set(Path(__file__).parent.glob("*.py"))
+    return zlib.crc32(b"".join(file.read_bytes() for file in sorted(files)))
 
 
 @cache
 def _kernel(dynamics: Dynamics) -> Callable[..., None]:
-    state_size, reset, step, observe = dynamics
+    _, reset, step, observe, _ = dynamics
     sources = _sources()
 
     @numba.njit(parallel=True, cache=True, nogil=True)
     def kernel(  # type: ignore[no-untyped-def]
-        params, sizes, bias, head, draws, seeds, counters, reset_path, action_path, reset_draws,
-        point_lanes, horizon, discount, store,
+        params, sizes, bias, head, draws, seeds, counters, reset_path, action_path, transition_path,
+        state_size, reset_draws, transition_draws, tables, point_lanes, horizon, discount, store,
         total, lengths, terminated, last_obs, obs_out, integers, reals, log_probs, rewards,
     ):  # fmt: skip
         sources  # noqa: B018  # numba's disk cache watches this file and the closure, not the files behind it
@@ -206,28 +181,29 @@ def _kernel(dynamics: Dynamics) -> Callable[..., None]:
             state = np.empty(state_size, row.dtype)
             x, y = np.empty(sizes.max(), row.dtype), np.empty(sizes.max(), row.dtype)
             obs, real = np.empty(sizes[0], row.dtype), np.empty(n, row.dtype)
-            words, start = np.empty(4, np.uint64), np.empty(reset_draws, row.dtype)
+            words, other_words = np.empty(4, np.uint64), np.empty(4, np.uint64)
+            start, chance = np.empty(reset_draws, row.dtype), np.empty(transition_draws, row.dtype)
             noise = np.empty(draws + draws % 2 if head == GAUSSIAN else draws, row.dtype)
             for e in range(episodes):
                 lane = k * point_lanes + e
-                _draw(0, lane, counters[r], reset_path, seeds[r], words, -1, start)
-                reset(state, start)
+                draw(0, lane, counters[r], reset_path, seeds[r], words, -1, start)
+                reset(state, start, tables)
                 observe(state, obs)
-                block, weight, length = -1, 1.0, 0
+                block, other_block, weight, length = -1, -1, 1.0, 0
                 for t in range(horizon):
                     for i in range(obs.size):
                         x[i] = obs[i]
                     free = _forward(row, sizes, bias, x, y)
                     action, log_prob = 0, 0.0
                     if head == CATEGORICAL:
-                        block = _draw(t, lane, counters[r], action_path, seeds[r], words, block, noise)
-                        action, log_prob = _categorical(x, n, noise[0])
+                        block = draw(t, lane, counters[r], action_path, seeds[r], words, block, noise)
+                        action, log_prob = _categorical(x, n, noise[0], y)
                     elif head == GAUSSIAN:
                         # Normal i of the sequence comes from the pair of uniforms that begins at i - i % 2.
                         first = t * n - (t * n) % 2
-                        block = _draw(first, lane, counters[r], action_path, seeds[r], words, block, noise)
+                        block = draw(first, lane, counters[r], action_path, seeds[r], words, block, noise)
                         for i in range(n):
-                            z = _normal(noise, t * n - first + i)
+                            z = normal(noise, t * n - first + i)
                             real[i] = x[i] + math.exp(row[free + i]) * z
                             log_prob -= 0.5 * z * z + row[free + i] + LOG_SQRT_TWO_PI
                     elif head == ARGMAX:
@@ -244,7 +220,11 @@ def _kernel(dynamics: Dynamics) -> Callable[..., None]:
                             integers[r, k, e, t] = action
                         else:
                             reals[r, k, e, t] = real
-                    reward, done = step(state, action, real)
+                    first = t * transition_draws
+                    other_block = draw(
+                        first, lane, counters[r], transition_path, seeds[r], other_words, other_block, chance
+                    )
+                    reward, done = step(state, action, real, chance, tables)
                     observe(state, obs)
                     if store:
                         rewards[r, k, e, t] = reward

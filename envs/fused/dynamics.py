@@ -5,31 +5,17 @@ that are written in place. Functions are compiled with the kernel that they are 
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
-from numpy.typing import NDArray
 
 from envs import acrobot, cartpole, mountain_car, mountain_car_continuous, pendulum
 from envs.core import Env
-
-Array = NDArray[np.floating]
-Outcome = tuple[float, bool]
-"""Reward, terminated."""
-
-
-class Dynamics(NamedTuple):
-    """One environment."""
-
-    state_size: int
-    reset: Callable[[Array, Array], None]
-    """(state, uniforms)"""
-    step: Callable[[Array, int, Array], Outcome]
-    """(state, discrete action, real action)"""
-    observe: Callable[[Array, Array], None]
-    """(state, obs)"""
+from envs.fused.core import Array, Dynamics, Outcome, Tables
+from envs.fused.exact import observe_mdp, reset_lqr, reset_mdp, step_lqr, step_mdp, tables_of_lqr, tables_of_mdp
+from envs.gridworld import GridWorld
+from envs.lqr import LQR
+from envs.tabular import TabularMDP
 
 
 @register_jitable
@@ -46,14 +32,14 @@ def copy_state(state: Array, obs: Array) -> None:
 
 
 @register_jitable
-def reset_cartpole(state: Array, uniform: Array) -> None:
+def reset_cartpole(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/cartpole.py."""
     for i in range(4):
         state[i] = uniform[i] * 0.1 - 0.05
 
 
 @register_jitable
-def step_cartpole(state: Array, action: int, real: Array) -> Outcome:
+def step_cartpole(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/cartpole.py."""
     x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
     force = cartpole.FORCE if action == 1 else -cartpole.FORCE
@@ -71,14 +57,14 @@ def step_cartpole(state: Array, action: int, real: Array) -> Outcome:
 
 
 @register_jitable
-def reset_pendulum(state: Array, uniform: Array) -> None:
+def reset_pendulum(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/pendulum.py."""
     state[0] = uniform[0] * (2 * math.pi) - math.pi
     state[1] = uniform[1] * 2.0 - 1.0
 
 
 @register_jitable
-def step_pendulum(state: Array, action: int, real: Array) -> Outcome:
+def step_pendulum(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/pendulum.py."""
     theta, theta_dot = state[0], state[1]
     torque = np.float32(clip(np.float32(real[0]), -pendulum.MAX_TORQUE, pendulum.MAX_TORQUE))
@@ -98,7 +84,7 @@ def observe_pendulum(state: Array, obs: Array) -> None:
 
 
 @register_jitable
-def reset_valley(state: Array, uniform: Array) -> None:
+def reset_valley(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/mountain_car.py."""
     state[0], state[1] = uniform[0] * 0.2 - 0.6, 0.0
 
@@ -114,14 +100,14 @@ def roll(state: Array, push: float) -> None:
 
 
 @register_jitable
-def step_mountain_car(state: Array, action: int, real: Array) -> Outcome:
+def step_mountain_car(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/mountain_car.py."""
     roll(state, (action - 1) * mountain_car.FORCE)
     return -1.0, state[0] >= mountain_car.GOAL and state[1] >= 0.0
 
 
 @register_jitable
-def step_mountain_car_continuous(state: Array, action: int, real: Array) -> Outcome:
+def step_mountain_car_continuous(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/mountain_car_continuous.py."""
     limit = mountain_car_continuous.MAX_FORCE
     roll(state, clip(real[0], -limit, limit) * mountain_car_continuous.POWER)
@@ -130,7 +116,7 @@ def step_mountain_car_continuous(state: Array, action: int, real: Array) -> Outc
 
 
 @register_jitable
-def reset_acrobot(state: Array, uniform: Array) -> None:
+def reset_acrobot(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/acrobot.py."""
     for i in range(4):
         state[i] = np.float32(uniform[i] * 0.2 - 0.1)
@@ -175,7 +161,7 @@ def wrap(angle: float) -> float:
 
 
 @register_jitable
-def step_acrobot(state: Array, action: int, real: Array) -> Outcome:
+def step_acrobot(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/acrobot.py: one Runge-Kutta step."""
     y, torque, tau = (float(state[0]), float(state[1]), float(state[2]), float(state[3])), action - 1.0, acrobot.TAU
     k1 = acrobot_slope(y, torque)
@@ -198,11 +184,15 @@ def observe_acrobot(state: Array, obs: Array) -> None:
     obs[4], obs[5] = state[2], state[3]
 
 
+FINITE = Dynamics(1, reset_mdp, step_mdp, observe_mdp, tables_of_mdp)
+
 DYNAMICS: dict[type[Env], Dynamics] = {
     cartpole.CartPole: Dynamics(4, reset_cartpole, step_cartpole, copy_state),
     acrobot.Acrobot: Dynamics(4, reset_acrobot, step_acrobot, observe_acrobot),
     pendulum.Pendulum: Dynamics(2, reset_pendulum, step_pendulum, observe_pendulum),
     mountain_car.MountainCar: Dynamics(2, reset_valley, step_mountain_car, copy_state),
     mountain_car_continuous.MountainCarContinuous: Dynamics(2, reset_valley, step_mountain_car_continuous, copy_state),
+    LQR: Dynamics(None, reset_lqr, step_lqr, copy_state, tables_of_lqr),
+    TabularMDP: FINITE,
+    GridWorld: FINITE,
 }
-"""All of them have deterministic transitions."""

@@ -214,3 +214,11 @@ def test_random_processes_depend_on_the_seed_alone() -> None:
     assert torch.equal(first.P, TabularMDP.random(6, 2, 1, dtype=torch.float64).P.float())
     assert float(first.r.min()) >= 0.0
     assert float(first.r.max()) <= 1.0
+
+
+def test_processes_of_one_size_are_not_equal() -> None:
+    """What is kept per environment must not mix up instances whose specs are the same."""
+    first, second = TabularMDP.random(6, 2, 1), TabularMDP.random(6, 2, 2)
+    assert first.spec == second.spec
+    assert first != second
+    assert len({first, second}) == 2

@@ -1,8 +1,10 @@
 """The fused CPU backend against the plain rollout, which is the definition.
 
 Both follow the same draws, so in float64 they play the same episodes up to rounding. Every environment is compiled in
-float64 and CartPole in float32; a compilation takes about ten seconds and is kept on disk.
+float64, CartPole and those with tables in float32 too; a compilation takes about ten seconds and is kept on disk.
 """
+
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,16 @@ F32, F64 = torch.float32, torch.float64
 IDS = [id for id in ENVS if ENVS[id] in DYNAMICS]
 TOLERANCE = dict.fromkeys(IDS, 1e-9) | {"Acrobot-v1": 1e-3}
 """Acrobot is chaotic: rounding grows by e^10 and more within 200 steps. 40 steps of it are held to 1e-10 below."""
+TABLES: list[tuple[str, dict[str, Any]]] = [
+    ("RandomMDP-v0", {}),
+    ("RandomMDP-v0", {"states": 8, "actions": 2, "seed": 4}),
+    ("GridWorld-v0", {}),
+    ("GridWorld-v0", {"size": 4, "slip": 0.3}),
+    ("LQR-v0", {}),
+    ("LQR-v0", {"noise_std": 0.0}),
+    ("LQR-v0", {"A": [[0.9, 0.3], [-0.2, 1.05]], "B": [[0.0], [0.5]], "Q": [[1.0, 0.2], [0.2, 0.5]], "R": [[0.3]]}),
+]
+"""Environments whose instances have numbers of their own, with their options."""
 HORIZON = {"MountainCarContinuous-v0": 200, "Acrobot-v1": 200}
 ids = pytest.mark.parametrize("id", IDS)
 
@@ -149,7 +161,7 @@ def test_a_kernel_depends_on_the_files_behind_it(monkeypatch: pytest.MonkeyPatch
     """numba's disk cache by itself does not look at them, and would go on using an older compilation."""
     before = cpu._sources()
     read = cpu.Path.read_bytes
-    for name in ("dynamics.py", "random.py", "cartpole.py", "mountain_car.py"):
+    for name in ("dynamics.py", "exact.py", "draws.py", "random.py", "cartpole.py", "mountain_car.py", "gridworld.py"):
         monkeypatch.setattr(cpu.Path, "read_bytes", lambda path, name=name: read(path) + b" " * (path.name == name))
         assert cpu._sources() != before
     monkeypatch.undo()
@@ -172,3 +184,46 @@ def test_float32_episodes_are_nearly_all_the_same() -> None:
     error = plain.episodes.std(-1)[:, 0] / 200**0.5
     assert ((fused.values - plain.values)[:, 0].abs() < 3 * error).all()
     assert torch.equal(fused.episodes, fused.lengths.float())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("id", "options"), TABLES)
+def test_linear_policies_on_the_tables_of_an_instance(id: str, options: dict[str, Any], bias: bool) -> None:
+    """States too: a draw inverts the same rounded distribution function, so they are the same at every step."""
+    env = make(id, "cpu", F64, **options)
+    policy = Linear(env.spec, bias=bias)
+    found = compare(env, policy, random_params(policy, 3, 2), False, 1e-9)
+    assert found.truncated[..., -1].all()
+
+
+@pytest.mark.parametrize(("id", "options"), TABLES)
+def test_float32_follows_the_tables_of_an_instance(id: str, options: dict[str, Any]) -> None:
+    """No uniform of these 32 runs falls within rounding of an action's probability, so all choices are the same."""
+    env = make(id, "cpu", F32, horizon=20, **options)
+    policy = Linear(env.spec, bias=False)
+    compare(env, policy, random_params(policy, 32, 1, 0.3).float(), False, 1e-3 if id == "LQR-v0" else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("id", ["RandomMDP-v0", "GridWorld-v0", "LQR-v0"])
+def test_a_run_gives_the_same_bits_alone_and_among_others(id: str, dtype: torch.dtype) -> None:
+    env = make(id, "cpu", dtype)
+    policy = Linear(env.spec, bias=False)
+    params = random_params(policy, 16, 2, 0.1).to(dtype)
+    together = rollout(env, policy, params, 3, streams(range(16)).at(5), backend="fused")
+    for r in (0, 7, 15):
+        alone = rollout(env, policy, params[r : r + 1], 3, streams([r]).at(5), backend="fused")
+        assert all(torch.equal(a[r : r + 1], b) for a, b in zip(together[:-1], alone[:-1], strict=True))
+
+
+def test_instances_of_a_class_share_the_kernel() -> None:
+    """Also those of a class that only has other tables; another instance needs no compilation."""
+    kernel = cpu._kernel(DYNAMICS[ENVS["RandomMDP-v0"]])
+    assert cpu._kernel(DYNAMICS[ENVS["GridWorld-v0"]]) is kernel
+    envs = [make(id, "cpu", F64, **options) for id, options in TABLES if id != "LQR-v0"]
+    compiled = set()
+    for env in envs:
+        policy = Linear(env.spec, bias=False)
+        rollout(env, policy, random_params(policy, 2, 1), 2, streams(range(2)), backend="fused")
+        compiled.add(len(kernel.signatures))
+    assert len(compiled) == 1

@@ -21,6 +21,9 @@ CASES = [
     ("CartPole-v1", (5, 7), True),
     ("Pendulum-v1", (6,), True),
     ("Pendulum-v1", (3, 4), False),
+    ("RandomMDP-v0", (), False),
+    ("GridWorld-v0", (), False),
+    ("LQR-v0", (), False),
 ]
 
 
