@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from numpy.polynomial.legendre import leggauss
 from oracles import F64, Quadratic, Scripted, noisy, random_quadratic, trace, transport_error
 from torch import Tensor
 from torch.testing import assert_close
 
 from envs.algorithm import Schedule
+from envs.policies import Linear
 from envs.random import Purpose, streams
+from envs.tabular import TabularMDP
+from experiments.loop import run
+from experiments.problems import PolicyProblem
 from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, PGIGT, REINFORCE, LaggedNPGIGT, PolicyGradient, unit
 
 
@@ -94,6 +99,88 @@ def test_n_harpg_uses_the_product_at_its_own_point_times_the_step() -> None:
         assert_close(found.states[2].direction, direction, rtol=1e-14, atol=0.0)
         assert_close(found.states[2].theta, theta_1 - 0.5 * step(direction), rtol=1e-14, atol=0.0)
         assert_close(found.metrics[1]["transport_norm"], transport.norm(dim=-1), rtol=1e-14, atol=0.0)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A stream whose uniforms are given numbers [R, n]."""
+
+    q: Tensor
+
+    def uniform(self, size: int, dtype: torch.dtype = F64) -> Tensor:
+        return self.q[:, :size]
+
+
+@dataclass(frozen=True)
+class Quartic(Quadratic):
+    """Exact oracle of f(x) = sum x^4 / 24, whose third derivative is not constant."""
+
+    def gradient(self, at: Tensor | None = None) -> Tensor:
+        return (self.points if at is None else at) ** 3 / 6
+
+    def hvp(self, u: Tensor) -> Tensor:
+        return self.points**2 / 2 * u
+
+
+@pytest.mark.parametrize("make", [HARPG, NHARPG])
+def test_transport_is_unbiased_and_products_average(make: type[HARPG]) -> None:
+    """The mean of v_t over q, by quadrature in two q, is the difference of gradients; two products halve its variance.
+
+    Of gradients at theta and where the momentum stands, which is any point.
+    """
+    nodes, weights = (torch.tensor(part, dtype=F64) for part in leggauss(5))
+    q = (torch.cartesian_prod(nodes, nodes) + 1) / 2
+    weights = torch.cartesian_prod(weights, weights).prod(-1) / 4
+    theta, stands = torch.tensor([1.0, -2.0], dtype=F64), torch.tensor([0.4, -0.5], dtype=F64)
+    exact, spread = (theta**3 - stands**3) / 6, []
+    for products in (1, 2):
+        agent = make(products=products)
+        state = agent.init(theta.expand(25, 2), streams([0]))._replace(theta_prev=stands.expand(25, 2), t=3)
+        points, _ = agent.ask(state, Nodes(q))
+        transport = agent.transport(state, Quartic(theta, points))
+        assert_close(weights @ transport, exact, rtol=1e-13, atol=1e-14)
+        spread.append(weights @ (transport - exact).square())
+    assert_close(spread[1], spread[0] / 2, rtol=1e-12, atol=0.0)
+    assert float(spread[0].min()) > 1e-3
+
+
+def test_the_points_of_several_products_are_independent() -> None:
+    """2000 runs: correlations below 5 standard errors (rate 6e-7 each), and the first point is that of one product."""
+    runs, (theta, before) = streams(range(2000)).at(4), torch.tensor([1.0, 0.0], dtype=F64)
+    one, three = (
+        agent.ask(
+            agent.init(theta.expand(2000, 2), runs)._replace(theta_prev=before.expand(2000, 2)), runs.fold(Purpose.ASK)
+        )[0]
+        for agent in (HARPG(), HARPG(products=3))
+    )
+    assert torch.equal(three[:, :2], one)
+    correlation = torch.corrcoef(three[:, 1:, 0].T) - torch.eye(3, dtype=F64)
+    assert float(correlation.abs().max()) < 5 / 2000**0.5
+
+
+@pytest.mark.parametrize("make", [HARPG, NHARPG])
+@pytest.mark.parametrize("every", [2, 5])
+def test_rare_products_carry_the_accumulated_displacement(make: type[HARPG], every: int) -> None:
+    """On a quadratic d_t is always the gradient where it stands, and that is theta_t after every product."""
+    A, x0 = random_quadratic()
+    agent = make(gamma=Schedule(0.02, 0.5), eta=Schedule(1.0, 1.0, 0.05), every=every)
+    found = trace(agent, x0, lambda points, t: Quadratic(A, points), 60)
+    for t, (before, after) in enumerate(zip(found.states[:-1], found.states[1:], strict=True)):
+        assert_close(after.direction, after.theta_prev @ A, rtol=1e-11, atol=1e-11)
+        product = t % every == every - 1
+        assert found.points[t].shape[1] == (2 if product else 1)
+        assert torch.equal(after.theta_prev, before.theta) == (product or t == 0)
+        assert bool((found.metrics[t]["transport_norm"] > 0).all()) == product
+
+
+def test_rare_and_several_products_are_counted() -> None:
+    """Points 1, 1 + 2, 1, 1 + 2: episodes and products of four iterations in the ledger."""
+    mdp = TabularMDP.random(3, 2, seed=0, dtype=F64)
+    problem = PolicyProblem(mdp, Linear(mdp.spec, bias=False), 0.9, evaluation_episodes=1)
+    result = run(HARPG(products=2, every=2), problem, seeds=2, budget=8 * mdp.spec.horizon, evaluations=1)
+    assert result.iterations == 4
+    assert result.spent.episodes.tolist() == [8, 8]
+    assert result.spent.hvps.tolist() == [4, 4]
 
 
 @pytest.mark.parametrize("make", [NPGIGT, NHARPG, NMPG])
@@ -203,6 +290,8 @@ def test_schedules_along_runs() -> None:
         (lambda: HARPG(gamma=Schedule(float("inf"))), r"gamma\.scale = inf"),
         (lambda: HARPG(eta=Schedule(2.0)), r"eta\.scale = 2\.0"),
         (lambda: NHARPG(gamma=Schedule(0.1, 1.0, -0.1)), r"gamma\.floor = -0\.1"),
+        (lambda: HARPG(products=0), r"products = 0 is not in \[1, inf\]"),
+        (lambda: NHARPG(every=0), r"every = 0 is not in \[1, inf\]"),
         (lambda: NHARPG(eta=Schedule(-1.0)), r"eta\.scale = -1\.0"),
     ],
 )
