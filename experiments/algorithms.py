@@ -1,4 +1,4 @@
-"""Agents and optimizers in one registry, open to third parties by the entry-point group `zopg.algorithms`."""
+"""Agents, outside baselines and optimizers in one registry, open to third parties by the group `zopg.algorithms`."""
 
 import rl
 import zeroth_order
@@ -6,5 +6,5 @@ from envs.algorithm import Algorithm
 from envs.registry import Registry
 
 ALGORITHMS: Registry[type[Algorithm]] = Registry(
-    "algorithm", "zopg.algorithms", {**rl.ALGORITHMS, **zeroth_order.ALGORITHMS}
+    "algorithm", "zopg.algorithms", {**rl.ALGORITHMS, **rl.EXTERNAL, **zeroth_order.ALGORITHMS}
 )

@@ -29,6 +29,7 @@ from experiments.ledger import NON_FINITE, Ledger
 from experiments.problems import Problem
 from experiments.provenance import provenance
 from experiments.record import AXES, Record, load_state, save_state, write_curves, write_json
+from rl.sb3 import External
 
 FLUSH_SECONDS = 2.0
 """A killed run loses at most the iterations since the last flush."""
@@ -80,7 +81,12 @@ def run(
     """
     numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
     check_run(algorithm, problem, numbers, budget, evaluations)
-    return _Loop(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
+    kind = _Loop
+    if isinstance(algorithm, External):
+        from experiments.external import SeedBySeed  # heavy, and it builds on this module
+
+        kind = SeedBySeed
+    return kind(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
 
 
 def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> None:
@@ -96,6 +102,11 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
         raise ValueError(f"evaluations = {evaluations} must be >= 1")
     problem.check(algorithm)
     _check_lengths(algorithm, len(seeds), algorithm.id)
+    if isinstance(algorithm, External):
+        from experiments import external
+
+        external.check(algorithm, problem, budget)
+        return
     initial = streams(seeds, problem.device).fold(Purpose.INITIAL)
     state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
     points, _ = algorithm.ask(state, initial)

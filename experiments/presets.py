@@ -10,6 +10,7 @@ from envs.algorithm import Algorithm, Schedule
 from experiments.algorithms import ALGORITHMS
 from experiments.paper_tasks import PAPER_TASKS
 from rl import (
+    A2C,
     ANPG,
     HARPG,
     NHARPG,
@@ -19,10 +20,12 @@ from rl import (
     NPGIGT,
     NSGD,
     PAGEPG,
+    PPO,
     REINFORCE,
     SRVRPG,
     STORMPG,
     SVRPG,
+    TRPO,
     Estimator,
     PolicyGradient,
     causal,
@@ -62,6 +65,9 @@ FAITHFUL: dict[str, Setting] = {
         PAGEPG,
         SVRPG,
         SRVRPG,
+        PPO,
+        A2C,
+        TRPO,
         CBO,
         CMAES,
         PGPE,
@@ -71,6 +77,8 @@ FAITHFUL: dict[str, Setting] = {
 """One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.
 
 STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined.
+
+PPO, A2C and TRPO have the defaults of Stable-Baselines3, one copy of the environment among them.
 """
 
 _BATCH = Estimator(episodes=4, baseline=time_baseline, hvp=causal)
@@ -92,13 +100,27 @@ PRACTICAL: dict[str, Setting] = FAITHFUL | {
     "page-pg": Setting(PAGEPG(gamma=Schedule(0.0025), probability=1 / 3, batch=5, minibatch=2), _WEIGHTED),
     "svrpg": Setting(SVRPG(gamma=Schedule(0.0025), batch=5, minibatch=2), _WEIGHTED),
     "srvr-pg": Setting(SRVRPG(gamma=Schedule(0.0025), batch=5, minibatch=2), _WEIGHTED),
+    "ppo": Setting(
+        PPO(
+            learning_rate=1e-3,
+            linear_decay=True,
+            n_envs=8,
+            n_steps=32,
+            batch_size=256,
+            n_epochs=20,
+            gae_lambda=0.8,
+        )
+    ),
+    "a2c": Setting(A2C(n_envs=8)),
+    "trpo": Setting(TRPO(n_envs=2, n_steps=512, batch_size=512, cg_damping=1e-3, gae_lambda=0.98, n_critic_updates=20)),
 }
 """Batches, a baseline, slower schedules and a floor under eta.
 
 REINFORCE, N-PG-IGT (40 configurations each) and N-HARPG were tuned on CartPole-v1 (horizon 200): episodes per point,
 decay, floor and gamma on a grid, 12 to 16 seeds, chosen by the mean score over the budget among those that reached the
 threshold with every seed. The natural gradients and PGPE have the best of about five configurations,
-8 of those seeds each. The others take over their neighbours' values, untuned.
+8 of those seeds each. The others take over their neighbours' values, untuned. PPO, A2C and TRPO: what
+rl-baselines3-zoo publishes as tuned for CartPole-v1, apart from the network and the discount, which are the problem's.
 """
 
 
@@ -158,7 +180,7 @@ def _paper_preset(name: str, short: bool = False) -> Preset:
         summary=f"{name} in minutes on two cores",
         algorithms=("reinforce", "n-pg-igt", "n-harpg"),
         seeds=5,
-        budget=task.short_budget,
+        budget=task.short_budget or task.budget,
         evaluations=10,
         evaluation_episodes=5,
     )

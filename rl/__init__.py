@@ -13,15 +13,18 @@ from rl.npg_hm import NPGHM
 from rl.page_pg import PAGEPG
 from rl.registry import ALGORITHMS
 from rl.reinforce import REINFORCE
+from rl.sb3 import A2C, EXTERNAL, PPO, TRPO, External
 from rl.srvr_pg import SRVRPG
 from rl.storm_pg import STORMPG
 from rl.svrpg import SVRPG
 from rl.trajectory_oracle import TrajectoryOracle
 
 __all__ = [
+    "A2C",
     "ALGORITHMS",
     "ANPG",
     "BASELINES",
+    "EXTERNAL",
     "HARPG",
     "NHARPG",
     "NMPG",
@@ -31,11 +34,14 @@ __all__ = [
     "NSGD",
     "PAGEPG",
     "PGIGT",
+    "PPO",
     "REINFORCE",
     "SRVRPG",
     "STORMPG",
     "SVRPG",
+    "TRPO",
     "Estimator",
+    "External",
     "LaggedNPGIGT",
     "Oracle",
     "PolicyGradient",

@@ -21,9 +21,11 @@ from experiments.algorithms import ALGORITHMS
 from experiments.loop import Result, run
 from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
 from experiments.record import AXES
-from rl import NHARPG, NPGIGT, REINFORCE, Estimator, causal, time_baseline
+from rl import NHARPG, NPGIGT, REINFORCE, Estimator, External, causal, time_baseline
 from zeroth_order import CBO, CMAES, OBJECTIVES, Optimizer, RandomSearch, Sphere
 
+STEPPED = [name for name, kind in ALGORITHMS.items() if not issubclass(kind, External)]
+"""Algorithms that ask and are told; `test_external.py` has the others."""
 ESTIMATOR = Estimator(episodes=4, baseline=time_baseline, hvp=causal)
 ITERATES: dict[str, Algorithm] = {
     "n-pg-igt": NPGIGT(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 0.8, 0.1)),
@@ -86,7 +88,7 @@ def test_a_run_is_the_same_alone_and_among_others(name: str) -> None:
         assert_same_run(together, r, run(algorithm, problem, seeds=[seed], budget=1200, evaluations=6))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", STEPPED)
 def test_a_run_is_the_same_alone_and_among_others_on_the_plain_backend(name: str) -> None:
     algorithm, seeds = ALGORITHMS[name](), [5, 2, 9]
     problem = tabular().answered_by(ESTIMATOR, 1, None)
@@ -187,7 +189,7 @@ def test_an_existing_record_is_not_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("problem", "budget"), [(tabular(), 1009), (ObjectiveProblem(Sphere(dim=3)), 101)])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", STEPPED)
 def test_a_budget_is_spent_and_never_exceeded(name: str, problem: Problem, budget: int) -> None:
     algorithm, problem = ALGORITHMS[name](), problem.answered_by(ESTIMATOR, 2, None)
     result = run(algorithm, problem, seeds=2, budget=budget, evaluations=2)
