@@ -5,6 +5,7 @@ from experiments.ledger import Ledger
 from experiments.loop import Result, run
 from experiments.presets import PRESETS, Preset, Setting
 from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.tune import Tuned, tune
 
 __all__ = [
     "PRESETS",
@@ -17,6 +18,8 @@ __all__ = [
     "Problem",
     "Result",
     "Setting",
+    "Tuned",
     "compare",
     "run",
+    "tune",
 ]

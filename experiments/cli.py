@@ -1,4 +1,4 @@
-"""The console script `zopg`: compare, run, bench, list."""
+"""The console script `zopg`: compare, run, tune, bench, list."""
 
 import sys
 from collections.abc import Sequence
@@ -18,14 +18,17 @@ from experiments.algorithms import ALGORITHMS
 from experiments.arguments import REGISTRY
 from experiments.benchmarks import SUITES
 from experiments.compare import Comparison, compare
-from experiments.flags import CompareFlags, RunFlags
+from experiments.flags import CompareFlags, ProblemFlags, RunFlags, TuneFlags
+from experiments.grids import parse_grids
 from experiments.presets import PRESETS, setting
 from experiments.progress import show_progress
+from experiments.tune import tune, tuning_table
 from zeroth_order import OBJECTIVES
 
 COMMANDS = {
     "compare": "run several algorithms on one problem for many seeds and compare them",
     "run": "run one algorithm, with its hyper-parameters as flags",
+    "tune": "choose hyper-parameters by a grid, with equal budgets and seeds of their own",
     "bench": "measure speed against peers, side by side",
     "list": "algorithms, environments, objectives and presets, one line each",
 }
@@ -67,6 +70,8 @@ def _dispatch(given: list[str]) -> None:
         _compare(flags, flags.comparison(flags.algorithms))
     elif command == "run":
         _run(rest)
+    elif command == "tune":
+        _tune(tyro.cli(TuneFlags, args=rest, prog="zopg tune", registry=REGISTRY))
     elif command == "bench":
         bench = tyro.cli(BenchFlags, args=rest, prog="zopg bench", registry=REGISTRY)
         if bench.suite not in SUITES:
@@ -105,14 +110,29 @@ def _run(rest: list[str]) -> None:
 
 
 def _compare(flags: CompareFlags | RunFlags, comparison: Comparison) -> None:
-    name = comparison.preset.env or comparison.preset.objective
+    found = compare(comparison, _folder(flags, comparison), flags.resume, show_progress)
+    _show(report.table(found.rows, found.problem), found.files)
+
+
+def _tune(flags: TuneFlags) -> None:
+    comparison = flags.comparison(flags.algorithms)
+    settings = {name: comparison.setting(name) for name in comparison.preset.algorithms}
+    grids = parse_grids(flags.grid, settings, sampled=comparison.preset.objective is None)
+    tuned = tune(comparison, _folder(flags, comparison), grids, flags.resume, show_progress)
+    _show(tuning_table(tuned), tuned.files)
+
+
+def _folder(flags: ProblemFlags, comparison: Comparison) -> Path:
     if flags.resume and flags.out is None:
         raise ValueError("--resume needs --out, the folder to continue")
-    out = flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{str(name).replace(':', '-')}"
-    found = compare(comparison, out, flags.resume, show_progress)
-    _console().print(report.table(found.rows, found.problem))
+    name = comparison.preset.env or comparison.preset.objective
+    return flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{str(name).replace(':', '-')}"
+
+
+def _show(table: Table, files: list[Path]) -> None:
+    _console().print(table)
     print("wrote:")
-    for path in found.files:
+    for path in files:
         print(f"  {path}")
 
 

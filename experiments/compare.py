@@ -6,9 +6,6 @@
 <out>/summary.csv  curves.png  curves.pdf
 """
 
-import json
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,15 +17,19 @@ import torch
 import envs
 from envs.algorithm import Algorithm
 from experiments import plots, report
-from experiments.describe import describe
+from experiments.folders import open_folder
 from experiments.loop import Progress, Result, check_run, label_of, run
 from experiments.presets import Mode, Preset, Setting, setting
 from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
-from experiments.record import write_atomically, write_json
 from zeroth_order import OBJECTIVES
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 ProgressFactory = Callable[[str], AbstractContextManager[Progress]]
+
+
+def quiet(label: str) -> AbstractContextManager[Progress]:
+    """Shows nothing."""
+    return nullcontext(lambda done, message: None)
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ class Comparison:
 
     def members(self) -> list[tuple[Algorithm, Problem]]:
         """The algorithms, each with its view of the problem; raises ValueError for anything that cannot run."""
-        chosen = dict(self.overrides)
-        base = self._problem()
+        self._check_tuning_seeds()
+        base = self.problem()
         members = []
         for name in self.preset.algorithms:
-            how = setting(name, self.mode, self.preset)
-            members.append((chosen.get(name, how.algorithm), self._answers(base, how)))
+            how = self.setting(name)
+            members.append((how.algorithm, base.answered_by(how.estimator, how.query_episodes, self.episodes)))
         for algorithm, problem in members:
             check_run(algorithm, problem, self.seeds, self.preset.budget, self.evaluations)
         return members
@@ -79,7 +80,13 @@ class Comparison:
             raise ValueError(f"seeds = {self.preset.seeds} must be >= 1")
         return list(range(self.seed, self.seed + self.preset.seeds))
 
-    def _problem(self) -> Problem:
+    def setting(self, name: str) -> Setting:
+        """How the algorithm `name` is run, overrides included."""
+        how = setting(name, self.mode, self.preset)
+        return how._replace(algorithm=dict(self.overrides).get(name, how.algorithm))
+
+    def problem(self) -> Problem:
+        """The problem, before an algorithm's setting says how it answers."""
         preset = self.preset
         if preset.objective is not None:
             objective: Any = OBJECTIVES[preset.objective]
@@ -97,8 +104,14 @@ class Comparison:
             target=preset.target,
         )
 
-    def _answers(self, problem: Problem, how: Setting) -> Problem:
-        return problem.answered_by(how.estimator, how.query_episodes, self.episodes)
+    def _check_tuning_seeds(self) -> None:
+        tuned = self.preset.tuning_seeds
+        shared = sorted(set(tuned) & set(self.seeds))
+        if shared:
+            raise ValueError(
+                f"seeds has {shared[0]}, one of those the preset was tuned on ({min(tuned)} to {max(tuned)}); "
+                f"report others, for example from seed {max(tuned) + 1} on"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,16 +124,16 @@ class Compared:
     files: list[Path]
 
 
-def compare(comparison: Comparison, out: Path, resume: bool = False, show: ProgressFactory | None = None) -> Compared:
+def compare(comparison: Comparison, out: Path, resume: bool = False, show: ProgressFactory = quiet) -> Compared:
     """Run the comparison and write its folder `out`; with `resume`, continue the one that is there.
 
     Raises ValueError for bad input before anything is written, and OSError where `out` cannot be written.
     """
     members = comparison.members()
-    _open(comparison, out, resume)
+    open_folder(out, "comparison", comparison, resume)
     outcomes = []
     for algorithm, problem in members:
-        with show(algorithm.id) if show else nullcontext(_silent) as progress:
+        with show(algorithm.id) as progress:
             result = run(
                 algorithm, problem, comparison.seeds, comparison.preset.budget,
                 evaluations=comparison.evaluations, out=out, resume=resume, progress=progress,
@@ -136,33 +149,3 @@ def compare(comparison: Comparison, out: Path, resume: bool = False, show: Progr
                for member in members]  # fmt: skip
     files = [out / "summary.csv", *drawn, out / "command.txt", *folders]
     return Compared(rows, [outcome.result for outcome in outcomes], problem, files)
-
-
-def _silent(done: float, message: str) -> None:
-    pass
-
-
-def _open(comparison: Comparison, out: Path, resume: bool) -> None:
-    """Make the folder, or make sure that it holds this very comparison."""
-    asked = json.loads(json.dumps(describe(comparison)))
-    known = out / "comparison.json"
-    if resume:
-        if not known.exists():
-            raise ValueError(f"resume: {out} holds no comparison (no comparison.json)")
-        differing = _differences(json.loads(known.read_text()), asked)
-        if differing:
-            raise ValueError(f"resume: {out} was made with other settings: {'; '.join(differing)}")
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out = {out} exists already and is not empty; resume it, or name another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(known, asked)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    write_atomically(out / "command.txt", lambda temporary: temporary.write_text(command + "\n"))
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [text for key in keys for text in _differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
-    return [] if old == new else [f"{name} was {old}, is {new}"]

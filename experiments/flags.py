@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments.compare import Comparison
+from experiments.preset_files import load_preset
 from experiments.presets import PRESETS, Mode, Preset
 from zeroth_order.objectives.policy_return import PolicyReturn
 
@@ -22,7 +23,7 @@ class ProblemFlags:
     objective: str | None = None
     """Objective id, one of `zopg list`, instead of an environment."""
     preset: str | None = None
-    """Named comparison, one of `zopg list`. Without --env and --objective it is "cartpole"."""
+    """Named comparison, one of `zopg list`, or a preset file (.json). Without --env and --objective: "cartpole"."""
     seeds: int | None = None
     """Number of independent runs (seeds) per algorithm, run as one batch."""
     seed: int = 0
@@ -85,10 +86,12 @@ class ProblemFlags:
 
     def _preset(self) -> Preset:
         if self.preset is not None:
-            if self.preset not in PRESETS:
-                raise ValueError(f"unknown preset {self.preset!r}; known: {', '.join(PRESETS)}")
             if self.env is not None or self.objective is not None:
                 raise ValueError(f"--preset {self.preset} names its problem; leave out --env and --objective")
+            if self.preset.endswith(".json"):
+                return load_preset(Path(self.preset))
+            if self.preset not in PRESETS:
+                raise ValueError(f"unknown preset {self.preset!r}; known: {', '.join(PRESETS)}, or a .json file")
             return PRESETS[self.preset]
         if self.objective is not None and self.env is None:
             return Preset(summary="", objective=self.objective, budget=10_000, algorithms=("cbo", "cma-es"))
@@ -103,6 +106,21 @@ class CompareFlags(ProblemFlags):
 
     algorithms: tuple[str, ...] | None = None
     """Algorithm ids, from `zopg list`."""
+
+
+@dataclass(frozen=True)
+class TuneFlags(ProblemFlags):
+    """Try a grid of hyper-parameters for several algorithms, with equal budgets, and write the best as a preset."""
+
+    algorithms: tuple[str, ...] | None = None
+    """Algorithm ids, from `zopg list`."""
+    seeds: int = 16
+    """Number of tuning seeds for each configuration. The preset that is written refuses to report them."""
+    seed: int = 1_000
+    """First tuning seed."""
+    grid: tuple[str, ...] = ()
+    """Words "field=value,value", or "algorithm:field=value,value" for one of them: gamma.scale=0.1,0.2 episodes=4,8.
+    All combinations are tried. Without a step size, nine powers of two around the setting's."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ BOTH = (
     "{runs}. Left: interquartile mean, stratified-bootstrap interval. "
     "Right: Kaplan-Meier estimate, log-log interval. Bands are pointwise, 95 %."
 )
+SENSITIVITY = "Interquartile mean of {runs}, 95 % stratified-bootstrap interval. Star: chosen. Cross: a run failed."
 
 
 class CurveBand(NamedTuple):
@@ -81,6 +82,29 @@ def survival_figure(
     """Share of runs that reached the threshold against cost; curves from `survival_band`. Raises ValueError without."""
     figure, (axes,) = _panels(1, REACHED, curves)
     _draw_survival(axes, curves, x_label, threshold, x_scale)
+    _head(figure, axes, title, columns=2)
+    return figure
+
+
+def sensitivity_figure(
+    curves: Sequence[CurveBand], chosen: Sequence[float], title: str, x_label: str, y_label: str
+) -> Figure:
+    """Scores against step sizes x > 0 on a logarithmic axis, with a star at each curve's `chosen` x.
+
+    A centre that is NaN is a step size with which a run failed: a cross on the axis. Raises ValueError without curves.
+    """
+    figure, (axes,) = _panels(1, SENSITIVITY, curves)
+    _draw_curves(axes, curves, x_label, y_label, None, "log", "linear")
+    for band, best, line in zip(curves, chosen, list(axes.lines), strict=True):
+        at, failed = band.x == best, np.isnan(band.centre)
+        axes.plot(
+            band.x[at], band.centre[at], "*", color=line.get_color(), markersize=15, markeredgecolor="black", zorder=3
+        )
+        axes.plot(
+            band.x[failed], np.zeros(failed.sum()), "x", color=line.get_color(), markersize=8, clip_on=False,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
     _head(figure, axes, title, columns=2)
     return figure
 

@@ -148,6 +148,8 @@ class Preset:
     """Episodes per point of an agent in faithful form. Paper: 1; its experiments: more, see `experiments/paper.md`."""
     practical: dict[str, Setting] = field(default_factory=dict)
     """Settings tuned for this problem; the others are those of PRACTICAL."""
+    tuning_seeds: tuple[int, ...] = ()
+    """Seeds on which they were chosen: a comparison refuses to report them."""
 
 
 def _paper_preset(name: str, short: bool = False) -> Preset:
@@ -196,6 +198,7 @@ PRESETS: dict[str, Preset] = {
             "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.4), spread=2.0)),
             "cma-es": Setting(CMAES(sigma0=1.0)),
         },
+        tuning_seeds=tuple(range(1_000, 1_016)),
     ),
     **{name: _paper_preset(name) for name in PAPER_TASKS},
     **{f"{name}-short": _paper_preset(name, short=True) for name, task in PAPER_TASKS.items() if task.short_budget},

@@ -9,6 +9,7 @@ Every file is written under a temporary name and renamed, so a kill at any momen
 always written from what the state holds: the two cannot disagree after a resume.
 """
 
+import csv
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -47,6 +48,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as indented JSON, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(data, indent=2) + "\n"))
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Write the rows, the first being the header, atomically."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    write_atomically(path, write)
 
 
 class Record:

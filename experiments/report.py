@@ -1,10 +1,8 @@
 """From records to what people read: the summary table and the figure."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +15,7 @@ from experiments.ledger import BUDGET
 from experiments.loop import Result
 from experiments.plots import CurveBand, comparison_figure, survival_band
 from experiments.problems import Problem
-from experiments.record import write_atomically
+from experiments.record import write_csv
 from experiments.statistics import Estimate, Floats, carry_forward, median_time, stratified_bootstrap
 
 
@@ -134,8 +132,8 @@ def cells(row: Row) -> list[str]:
     """A row as text."""
     return [
         row.algorithm,
-        _interval(row.final, "{:.4g}"),
-        "no threshold" if row.cost_to_threshold is None else _interval(row.cost_to_threshold, "{:,.0f}"),
+        interval(row.final, "{:.4g}"),
+        "no threshold" if row.cost_to_threshold is None else interval(row.cost_to_threshold, "{:,.0f}"),
         "" if row.cost_to_threshold is None else f"{row.reached} / {row.seeds}",
         f"{row.wall_s:.1f}",
         f"{row.cost_per_second:,.0f}",
@@ -143,7 +141,8 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def _interval(estimate: Estimate, form: str) -> str:
+def interval(estimate: Estimate, form: str) -> str:
+    """value [low, high] as text."""
     value, low, high = (
         form.format(float(number)) if np.isfinite(number) else ("never" if np.isinf(number) else "none")
         for number in estimate
@@ -167,16 +166,14 @@ def table(rows: Sequence[Row], problem: Problem) -> Table:
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
     """The summary as CSV with plain numbers; inf means never, an empty field not applicable. Atomic."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    lines: list[list[Any]] = [
         ["algorithm", "final", "final_low", "final_high", "cost_to_threshold", "cost_low", "cost_high",
          "reached", "seeds", "wall_s", "cost_per_second", "stopped_early"]
-    )  # fmt: skip
+    ]  # fmt: skip
     for row in rows:
         cost = ["", "", ""] if row.cost_to_threshold is None else [float(part) for part in row.cost_to_threshold]
         final = [float(part) for part in row.final]
-        writer.writerow(
+        lines.append(
             [row.algorithm, *final, *cost, row.reached, row.seeds, row.wall_s, row.cost_per_second, row.stopped]
         )
-    write_atomically(path, lambda temporary: temporary.write_text(text.getvalue()))
+    write_csv(path, lines)

@@ -20,7 +20,7 @@ from experiments import cli, loop, plots
 from experiments.algorithms import ALGORITHMS
 from experiments.benchmarks import SUITES
 from experiments.cli import COMMANDS, BenchFlags, main
-from experiments.flags import CompareFlags, RunFlags
+from experiments.flags import CompareFlags, RunFlags, TuneFlags
 from experiments.presets import PRESETS, setting
 from zeroth_order import OBJECTIVES
 
@@ -232,7 +232,9 @@ def test_help_names_every_command(
 
 
 @pytest.mark.parametrize(
-    ("command", "kind"), [("compare", CompareFlags), ("run", RunFlags), ("bench", BenchFlags)], ids=lambda x: str(x)[:8]
+    ("command", "kind"),
+    [("compare", CompareFlags), ("run", RunFlags), ("tune", TuneFlags), ("bench", BenchFlags)],
+    ids=lambda x: str(x)[:8],
 )
 def test_help_of_a_command_names_every_flag(
     command: str, kind: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -285,7 +287,9 @@ def parts_of(kind: Any) -> list[type]:
     return [kind, *(part for part in parts if fields(part))]
 
 
-FLAGS = {part for kind in (CompareFlags, RunFlags, BenchFlags, *ALGORITHMS.values()) for part in parts_of(kind)}
+FLAGS = {
+    part for kind in (CompareFlags, RunFlags, TuneFlags, BenchFlags, *ALGORITHMS.values()) for part in parts_of(kind)
+}
 
 
 @pytest.mark.parametrize("kind", sorted(FLAGS, key=lambda kind: kind.__name__))
