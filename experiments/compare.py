@@ -41,8 +41,6 @@ class Comparison:
     mode: Mode = "practical"
     seed: int = 0
     """First seed."""
-    evaluations: int = 40
-    evaluation_episodes: int = 20
     greedy_evaluation: bool = False
     episodes: int | None = None
     """Episodes per point, instead of the setting's."""
@@ -68,9 +66,10 @@ class Comparison:
         members = []
         for name in self.preset.algorithms:
             how = self.setting(name)
-            members.append((how.algorithm, base.answered_by(how.estimator, how.query_episodes, self.episodes)))
+            answered = base.answered_by(how.estimator, how.query_episodes, self.episodes, how.normalise)
+            members.append((how.algorithm, answered))
         for algorithm, problem in members:
-            check_run(algorithm, problem, self.seeds, self.preset.budget, self.evaluations)
+            check_run(algorithm, problem, self.seeds, self.preset.budget, self.preset.evaluations)
         return members
 
     @property
@@ -99,7 +98,7 @@ class Comparison:
             env,
             envs.MLP(env.spec, preset.hidden),
             preset.discount,
-            evaluation_episodes=self.evaluation_episodes,
+            evaluation_episodes=preset.evaluation_episodes,
             greedy_evaluation=self.greedy_evaluation,
             target=preset.target,
         )
@@ -132,20 +131,20 @@ def compare(comparison: Comparison, out: Path, resume: bool = False, show: Progr
     members = comparison.members()
     open_folder(out, "comparison", comparison, resume)
     outcomes = []
-    for algorithm, problem in members:
-        with show(algorithm.id) as progress:
+    for label, (algorithm, problem) in zip(comparison.preset.algorithms, members, strict=True):
+        with show(label) as progress:
             result = run(
                 algorithm, problem, comparison.seeds, comparison.preset.budget,
-                evaluations=comparison.evaluations, out=out, resume=resume, progress=progress,
+                evaluations=comparison.preset.evaluations, out=out, resume=resume, progress=progress,
             )  # fmt: skip
-        outcomes.append(report.Outcome(algorithm.id, result, comparison.preset.budget))
+        outcomes.append(report.Outcome(label, result, comparison.preset.budget))
     problem = members[0][1]
     rows = [report.summarise(outcome, problem) for outcome in outcomes]
     report.write_summary(out / "summary.csv", rows)
     title = f"{problem.name}: {comparison.preset.seeds} seeds, {comparison.mode} settings"
     figure = report.figure(outcomes, problem, title)
     drawn = [] if figure is None else plots.save(figure, out / "curves")
-    folders = [out / label_of(*member, comparison.seeds, comparison.preset.budget, comparison.evaluations)
+    folders = [out / label_of(*member, comparison.seeds, comparison.preset.budget, comparison.preset.evaluations)
                for member in members]  # fmt: skip
     files = [out / "summary.csv", *drawn, out / "command.txt", *folders]
     return Compared(rows, [outcome.result for outcome in outcomes], problem, files)

@@ -44,10 +44,10 @@ class ProblemFlags:
     """faithful: the papers' schedules, one trajectory per iteration. practical: batches, baseline, tuned schedules."""
     episodes: Annotated[int | None, arg(aliases=["--num-envs"])] = None
     """Episodes per asked point; default: the setting's."""
-    evaluations: int = 40
-    """Positions of the budget at which the iterate is scored, besides the start."""
-    evaluation_episodes: int = 20
-    """Episodes per score, on streams of their own, not charged."""
+    evaluations: int | None = None
+    """Positions of the budget at which the iterate is scored, besides the start; 40 unless the preset has its own."""
+    evaluation_episodes: int | None = None
+    """Episodes per score, on streams of their own, not charged; 20 unless the preset has its own."""
     greedy_evaluation: bool = False
     """Score the most likely action instead of sampling from the policy."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -71,14 +71,14 @@ class ProblemFlags:
             "hidden": self.hidden,
             "target": self.target,
             "dim": self.dim,
+            "evaluations": self.evaluations,
+            "evaluation_episodes": self.evaluation_episodes,
         }
         preset = replace(preset, **{name: value for name, value in given.items() if value is not None})
         return Comparison(
             preset,
             self.mode,
             self.seed,
-            self.evaluations,
-            self.evaluation_episodes,
             self.greedy_evaluation,
             self.episodes,
             self.device,

@@ -1,127 +1,18 @@
-"""Named settings: how each algorithm is run, as its paper says or as it works best, and whole comparisons.
-
-Tuned values were chosen on seeds 1,000 to 1,015, which the comparisons, starting from seed 0, do not report.
-"""
+"""Whole comparisons by name: a problem with everything filled in, and the settings tuned for it."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, TypeAlias
 
-from envs.algorithm import Algorithm, Schedule
+from envs.algorithm import Schedule
+from experiments.ablations import ABLATIONS, Ablation
 from experiments.algorithms import ALGORITHMS
 from experiments.paper_tasks import PAPER_TASKS
-from rl import (
-    A2C,
-    ANPG,
-    HARPG,
-    NHARPG,
-    NMPG,
-    NPG,
-    NPGHM,
-    NPGIGT,
-    NSGD,
-    PAGEPG,
-    PPO,
-    REINFORCE,
-    SRVRPG,
-    STORMPG,
-    SVRPG,
-    TRPO,
-    Estimator,
-    PolicyGradient,
-    causal,
-    time_baseline,
-)
-from zeroth_order import CBO, CMAES, PGPE, ClipUp, RandomSearch
+from experiments.settings import FAITHFUL, PRACTICAL, Mode, Setting
+from rl import PolicyGradient
+from zeroth_order import CBO, CMAES
 from zeroth_order.cbo import Growth
 
-Mode: TypeAlias = Literal["faithful", "practical"]
-
-
-class Setting(NamedTuple):
-    """An algorithm, and how its problem answers it."""
-
-    algorithm: Algorithm
-    estimator: Estimator = Estimator()
-    """For agents."""
-    query_episodes: int = 1
-    """For derivative-free optimizers."""
-    normalise: bool = False
-    """For agents: whether observations are normalised, see `experiments.normalisation`."""
-
-
-FAITHFUL: dict[str, Setting] = {
-    agent.id: Setting(agent())
-    for agent in (
-        REINFORCE,
-        NSGD,
-        NMPG,
-        NPGIGT,
-        HARPG,
-        NHARPG,
-        NPG,
-        ANPG,
-        NPGHM,
-        STORMPG,
-        PAGEPG,
-        SVRPG,
-        SRVRPG,
-        PPO,
-        A2C,
-        TRPO,
-        CBO,
-        CMAES,
-        PGPE,
-        RandomSearch,
-    )
-}
-"""One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.
-
-STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined.
-
-PPO, A2C and TRPO have the defaults of Stable-Baselines3, one copy of the environment among them.
-"""
-
-_BATCH = Estimator(episodes=4, baseline=time_baseline, hvp=causal)
-_WEIGHTED = replace(_BATCH, weight_limit=2.0)
-"""Over hundreds of steps single importance weights grow large enough to decide a whole direction."""
-
-PRACTICAL: dict[str, Setting] = FAITHFUL | {
-    "reinforce": Setting(REINFORCE(gamma=Schedule(0.005)), _BATCH),
-    "n-sgd": Setting(NSGD(gamma=Schedule(0.2, 0.25)), _BATCH),
-    "n-mpg": Setting(NMPG(gamma=Schedule(0.2, 0.25), eta=Schedule(1.0, 2 / 3, 0.5)), _BATCH),
-    "n-pg-igt": Setting(NPGIGT(gamma=Schedule(0.2), eta=Schedule(1.0, 0.8, 0.5)), _BATCH),
-    "harpg": Setting(HARPG(gamma=Schedule(0.005), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
-    "n-harpg": Setting(NHARPG(gamma=Schedule(0.3, 0.25), eta=Schedule(1.0, 1.0, 0.7)), _BATCH),
-    "npg": Setting(NPG(gamma=Schedule(0.05)), Estimator(episodes=8, baseline=time_baseline)),
-    "anpg": Setting(ANPG(gamma=Schedule(0.2), inner=8, fisher_min=5.0), Estimator(episodes=2, baseline=time_baseline)),
-    "npg-hm": Setting(NPGHM(gamma=Schedule(0.1), eta=Schedule(1.0, 1.0, 0.7), inner=4, zeta=0.01), _BATCH),
-    "pgpe": Setting(PGPE(gamma=Schedule(0.3), step=ClipUp())),
-    "storm-pg": Setting(STORMPG(gamma=Schedule(0.0025), alpha=Schedule(0.7), batch=5, minibatch=2), _WEIGHTED),
-    "page-pg": Setting(PAGEPG(gamma=Schedule(0.0025), probability=1 / 3, batch=5, minibatch=2), _WEIGHTED),
-    "svrpg": Setting(SVRPG(gamma=Schedule(0.0025), batch=5, minibatch=2), _WEIGHTED),
-    "srvr-pg": Setting(SRVRPG(gamma=Schedule(0.0025), batch=5, minibatch=2), _WEIGHTED),
-    "ppo": Setting(
-        PPO(
-            learning_rate=1e-3,
-            linear_decay=True,
-            n_envs=8,
-            n_steps=32,
-            batch_size=256,
-            n_epochs=20,
-            gae_lambda=0.8,
-        )
-    ),
-    "a2c": Setting(A2C(n_envs=8)),
-    "trpo": Setting(TRPO(n_envs=2, n_steps=512, batch_size=512, cg_damping=1e-3, gae_lambda=0.98, n_critic_updates=20)),
-}
-"""Batches, a baseline, slower schedules and a floor under eta.
-
-REINFORCE, N-PG-IGT (40 configurations each) and N-HARPG were tuned on CartPole-v1 (horizon 200): episodes per point,
-decay, floor and gamma on a grid, 12 to 16 seeds, chosen by the mean score over the budget among those that reached the
-threshold with every seed. The natural gradients and PGPE have the best of about five configurations,
-8 of those seeds each. The others take over their neighbours' values, untuned. PPO, A2C and TRPO: what
-rl-baselines3-zoo publishes as tuned for CartPole-v1, apart from the network and the discount, which are the problem's.
-"""
+TUNING_SEEDS = tuple(range(1_000, 1_016))
+"""Of every setting here that was tuned."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +38,7 @@ class Preset:
     faithful_episodes: int = 1
     """Episodes per point of an agent in faithful form. Paper: 1; its experiments: more, see `experiments/paper.md`."""
     practical: dict[str, Setting] = field(default_factory=dict)
-    """Settings tuned for this problem; the others are those of PRACTICAL."""
+    """Settings tuned for this problem, or variants under labels of their own; the others are those of PRACTICAL."""
     tuning_seeds: tuple[int, ...] = ()
     """Seeds on which they were chosen: a comparison refuses to report them."""
 
@@ -188,6 +79,21 @@ def _paper_preset(name: str, short: bool = False) -> Preset:
     )
 
 
+def _ablation_preset(ablation: Ablation) -> Preset:
+    """Variants of an agent on the default problem, under their labels."""
+    return Preset(
+        summary=ablation.summary,
+        env="CartPole-v1",
+        algorithms=tuple(ablation.variants),
+        seeds=64,
+        budget=60_000,
+        horizon=200,
+        target=195.0,
+        practical=ablation.variants,
+        tuning_seeds=TUNING_SEEDS,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         summary="CartPole-v1 with the paper's horizon and discount, the default of `zopg compare`",
@@ -198,8 +104,9 @@ PRESETS: dict[str, Preset] = {
             "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.4), spread=2.0)),
             "cma-es": Setting(CMAES(sigma0=1.0)),
         },
-        tuning_seeds=tuple(range(1_000, 1_016)),
+        tuning_seeds=TUNING_SEEDS,
     ),
+    **{f"ablation-{name}": _ablation_preset(ablation) for name, ablation in ABLATIONS.items()},
     **{name: _paper_preset(name) for name in PAPER_TASKS},
     **{f"{name}-short": _paper_preset(name, short=True) for name, task in PAPER_TASKS.items() if task.short_budget},
 }
