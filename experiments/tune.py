@@ -136,20 +136,18 @@ def _plan(
     comparison: Comparison, base: Problem, settings: Mapping[str, Setting], grids: Mapping[str, Grid]
 ) -> list[_Batch]:
     """All batches; raises ValueError for one that cannot run."""
-    plan, seeds = [], comparison.seeds
+    plan, seeds, preset = [], comparison.seeds, comparison.preset
     for name, how in settings.items():
         for values in batches(how, grids[name]):
             together = batched(how, values, len(seeds))
-            problem = base.answered_by(together.estimator, together.query_episodes, None)
-            check_run(
-                together.algorithm, problem, seeds * len(values), comparison.preset.budget, comparison.evaluations
-            )
+            problem = base.answered_by(together.estimator, together.query_episodes, None, together.normalise)
+            check_run(together.algorithm, problem, seeds * len(values), preset.budget, preset.evaluations)
             plan.append(_Batch(name, how, values, together, problem))
     return plan
 
 
 def _run(batch: _Batch, comparison: Comparison, out: Path, resume: bool, progress: Progress) -> list[Trial]:
-    seeds, budget, evaluations = comparison.seeds, comparison.preset.budget, comparison.evaluations
+    seeds, budget, evaluations = comparison.seeds, comparison.preset.budget, comparison.preset.evaluations
     result = run(
         batch.setting.algorithm, batch.problem, seeds * len(batch.values), budget,
         evaluations=evaluations, out=out, resume=resume, progress=progress,
@@ -193,8 +191,8 @@ def _notes(comparison: Comparison, grids: Mapping[str, Grid]) -> dict[str, Any]:
         "rule": RULE,
         "seeds": comparison.seeds,
         "budget": comparison.preset.budget,
-        "evaluations": comparison.evaluations,
-        "evaluation_episodes": comparison.evaluation_episodes,
+        "evaluations": comparison.preset.evaluations,
+        "evaluation_episodes": comparison.preset.evaluation_episodes,
         "from": f"{comparison.mode} settings",
         "grids": describe(grids),
     }

@@ -151,8 +151,8 @@ from experiments.presets import Preset
 loop.FLUSH_SECONDS = 0.0
 out, whole, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 preset = Preset("", env="RandomMDP-v0", algorithms=("n-pg-igt", "cbo", "cma-es"), seeds=3, budget=2400, horizon=8,
-                hidden=(), target=4.5)
-comparison = Comparison(preset, evaluations=30, evaluation_episodes=3)
+                hidden=(), target=4.5, evaluations=30, evaluation_episodes=3)
+comparison = Comparison(preset)
 
 
 def check():

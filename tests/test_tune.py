@@ -161,7 +161,7 @@ def test_a_configuration_in_the_batch_scores_as_it_does_alone(
     name: str, preset: Preset, grid: dict[str, list[Any]], tmp_path: Path
 ) -> None:
     preset = replace(preset, algorithms=(name,))
-    comparison = Comparison(preset, seed=7, evaluations=5, evaluation_episodes=2)
+    comparison = Comparison(replace(preset, evaluations=5, evaluation_episodes=2), seed=7)
     tuned = tune(comparison, tmp_path / "out", {name: grid})
     assert len(tuned.trials) == prod(len(values) for values in grid.values())
     scores = []
@@ -175,7 +175,7 @@ def test_a_configuration_in_the_batch_scores_as_it_does_alone(
 
 
 def test_every_number_of_the_batch_is_that_of_the_run_alone() -> None:
-    comparison = Comparison(CHAIN, evaluations=5, evaluation_episodes=2)
+    comparison = Comparison(replace(CHAIN, evaluations=5, evaluation_episodes=2))
     how, seeds = PRACTICAL["n-pg-igt"], 3
     ((*configurations,),) = batches(how, {"gamma.scale": [0.1, 0.3], "eta.floor": [0.2, 0.6], "eta.exponent": [0.5, 1]})
     problem = comparison.problem().answered_by(how.estimator, 1, None)
@@ -255,7 +255,7 @@ def test_every_algorithm_gets_the_same_budget_seeds_and_number_of_configurations
     preset = replace(CHAIN, algorithms=("n-pg-igt", "cma-es", "random-search"))
     grids = {"n-pg-igt": {"gamma.scale": [0.1, 0.2], "episodes": [2, 3]}, "cma-es": {"sigma0": [1.0, 2.0, 3.0, 4.0]}}
     out = tmp_path / "out"
-    comparison = Comparison(preset, evaluations=2, evaluation_episodes=2, seed=20)
+    comparison = Comparison(replace(preset, evaluations=2, evaluation_episodes=2), seed=20)
     with pytest.raises(ValueError, match=r"differ \(n-pg-igt 4, cma-es 4, random-search 9\); every algorithm gets"):
         tune(comparison, out, grids)
     assert not out.exists()
