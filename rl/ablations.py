@@ -25,7 +25,7 @@ class LaggedNPGIGT(NPGIGT):
     """N-PG-IGT with the published code's off-by-one eta."""
 
     id: ClassVar[str] = "n-pg-igt-lagged"
-    summary: ClassVar[str] = "ablation: N-PG-IGT that extrapolates with the previous eta, as the published code does"
+    summary: ClassVar[str] = "ablation: N-PG-IGT with the published code's lagged eta"
 
     def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
         """Points [R, 1, d] at which to sample."""
