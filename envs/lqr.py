@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.algorithm import Numeric, check_range
 from envs.core import Box, Env, EnvSpec
+from envs.optimal import best_matrix, check_question
 from envs.random import box_muller
 
 Matrix: TypeAlias = Sequence[Sequence[float]] | Tensor
@@ -133,19 +134,52 @@ class LQR(Env):
         S_t = E[x_t x_t']:  S_0 = I,  S_{t+1} = (A - BK) S_t (A - BK)' + sigma^2 BB' + noise_std^2 I.
         Raises ValueError for a wrong shape, horizon < 1, discount outside [0, 1] or sigma < 0.
         """
+        moment = self.second_moment(K, horizon, discount, sigma)
+        Q, R, K = self.Q.double(), self.R.double(), K.double()
+        variance = torch.square(torch.as_tensor(sigma, dtype=torch.float64, device=K.device))
+        weights = sum(discount**t for t in range(horizon))
+        return -((Q + K.mT @ R @ K) * moment).sum((-2, -1)) - weights * variance * R.trace()
+
+    def second_moment(self, K: Tensor, horizon: int, discount: float, sigma: Numeric = 0.0) -> Tensor:
+        """sum_{t < horizon} discount^t E[x_t x_t'] in float64, [..., n, n]; arguments as for `exact_return`."""
         n, m = self.B.shape
         if K.shape[-2:] != (m, n):
             raise ValueError(f"K has shape {tuple(K.shape)}, it must end in {(m, n)}")
-        check_range("horizon", horizon, 1)
-        check_range("discount", discount, 0.0, 1.0)
+        check_question(horizon, discount)
         check_range("sigma", sigma, 0.0)
-        A, B, Q, R, K = (matrix.double() for matrix in (self.A, self.B, self.Q, self.R, K))
-        closed_loop, weight = A - B @ K, Q + K.mT @ R @ K
+        A, B, K = self.A.double(), self.B.double(), K.double()
+        closed_loop = A - B @ K
         variance = torch.square(torch.as_tensor(sigma, dtype=torch.float64, device=K.device))
         identity = torch.eye(n, dtype=torch.float64, device=K.device)
         injected = variance[..., None, None] * (B @ B.mT) + self.noise_std**2 * identity
-        moment, cost = identity, torch.zeros_like(variance)
-        for t in range(horizon):
-            cost = cost + discount**t * ((weight * moment).sum((-2, -1)) + variance * R.trace())
-            moment = closed_loop @ moment @ closed_loop.mT + injected
-        return -cost
+        present = identity.expand(torch.broadcast_shapes(closed_loop.shape, injected.shape))
+        total = present
+        for t in range(1, horizon):
+            present = closed_loop @ present @ closed_loop.mT + injected
+            total = total + discount**t * present
+        return total
+
+    def optimal_return(self, horizon: int, discount: float, sigma: float = 0.0) -> float:
+        """Supremum of `exact_return` over the gains K of u = -K x + sigma N(0, I), the same K at every step.
+
+        The Riccati recursion gives the best gain for each number of steps left. The one that does best as a stationary
+        gain is where Newton's method starts, see envs/optimal.py; so the value is that of a stationary point and never
+        above the supremum. For long horizons it is minus the cost of the discounted algebraic Riccati equation.
+        Raises ValueError as `exact_return`.
+        """
+        check_question(horizon, discount)
+        gains = self._riccati_gains(horizon, discount)
+        values = self.exact_return(gains, horizon, discount, sigma)
+        start = gains[values.nan_to_num(nan=-math.inf).argmax()]
+        best = best_matrix(lambda K: self.exact_return(K, horizon, discount, sigma), start)
+        return float(self.exact_return(best, horizon, discount, sigma))
+
+    def _riccati_gains(self, horizon: int, discount: float) -> Tensor:
+        """The optimal gains with 1 .. horizon steps left, [horizon, m, n] float64."""
+        A, B, Q, R = (matrix.double() for matrix in (self.A, self.B, self.Q, self.R))
+        P, gains = torch.zeros_like(A), []
+        for _ in range(horizon):
+            K = discount * torch.linalg.solve(R + discount * B.mT @ P @ B, B.mT @ P @ A)
+            P = Q + K.mT @ R @ K + discount * (A - B @ K).mT @ P @ (A - B @ K)
+            gains.append(K)
+        return torch.stack(gains)

@@ -12,7 +12,11 @@ from torch import Tensor
 
 from envs.algorithm import check_range
 from envs.core import Discrete, Env, EnvSpec
+from envs.optimal import best_distributions, check_question
 from envs.random import Purpose, streams
+
+RANDOM_STARTS = 256
+"""Deterministic policies from which the best stationary one is searched, besides those of dynamic programming."""
 
 
 class TabularState(NamedTuple):
@@ -150,12 +154,57 @@ class TabularMDP(Env):
         V_h(s) = sum_a pi(a|s) (r(s, a) + discount sum_s' P(s'|s, a) V_{h-1}(s')).
         Raises ValueError for a wrong shape, horizon < 1 or discount outside [0, 1].
         """
+        self._check(policy, horizon, discount)
+        policy, value = policy.double(), torch.zeros_like(policy[..., 0], dtype=torch.float64)
+        for _ in range(horizon):
+            value = (policy * self._backup(value, discount)).sum(-1)
+        return (self.rho.double() * value).sum(-1)
+
+    def visitation(self, policy: Tensor, horizon: int, discount: float) -> Tensor:
+        """sum_{t < horizon} discount^t P(s_t = s) of `policy` [..., S, A], in float64, [..., S].
+
+        Forwards in time; the sum over s is that of discount^t. Raises ValueError as `exact_return`.
+        """
+        self._check(policy, horizon, discount)
+        policy, P = policy.double(), self.P.double()
+        present = self.rho.double().expand(policy.shape[:-1])
+        total = present
+        for _ in range(horizon - 1):
+            present = discount * torch.einsum("...s,...sa,sat->...t", present, policy, P)
+            total = total + present
+        return total
+
+    def optimal_return(self, horizon: int, discount: float) -> float:
+        """Supremum of `exact_return` over stationary Markov policies, deterministic or not; softmax ones approach it.
+
+        It is not the optimum of dynamic programming, whose policy depends on the time left and which is only an upper
+        bound. It is found by ascent from more than 200 starts, see envs/optimal.py: the value of a policy, hence never
+        above the supremum; the tests compare it with all policies of small processes. Raises ValueError as
+        `exact_return`.
+        """
+        check_question(horizon, discount)
+        starts = self._starts(horizon, discount)
+        best = best_distributions(lambda policy: self.exact_return(policy, horizon, discount), starts)
+        return float(self.exact_return(best, horizon, discount))
+
+    def _backup(self, value: Tensor, discount: float) -> Tensor:
+        """Action values [..., S, A] one step before `value` [..., S]."""
+        return self.r.double() + discount * torch.einsum("sat,...t->...sa", self.P.double(), value)
+
+    def _starts(self, horizon: int, discount: float) -> Tensor:
+        """Policies [n, S, A]: the uniform one, those that are best with 1 .. horizon steps left, and random ones."""
+        states, actions = self.r.shape
+        uniform = streams([0], self.device).fold(Purpose.INITIAL).uniform(RANDOM_STARTS * states, dtype=torch.float64)
+        choices = [(uniform * actions).long().view(RANDOM_STARTS, states)]
+        value = torch.zeros_like(self.rho, dtype=torch.float64)
+        for _ in range(horizon):
+            backup = self._backup(value, discount)
+            choices.append(backup.argmax(-1)[None])
+            value = backup.amax(-1)
+        pure = torch.nn.functional.one_hot(torch.cat(choices).unique(dim=0), actions).double()
+        return torch.cat((torch.full_like(pure[:1], 1.0 / actions), pure))
+
+    def _check(self, policy: Tensor, horizon: int, discount: float) -> None:
         if policy.shape[-2:] != self.r.shape:
             raise ValueError(f"policy has shape {tuple(policy.shape)}, it must end in {tuple(self.r.shape)}")
-        check_range("horizon", horizon, 1)
-        check_range("discount", discount, 0.0, 1.0)
-        policy, P, r = policy.double(), self.P.double(), self.r.double()
-        value = torch.zeros_like(policy[..., 0])
-        for _ in range(horizon):
-            value = (policy * (r + discount * torch.einsum("sat,...t->...sa", P, value))).sum(-1)
-        return (self.rho.double() * value).sum(-1)
+        check_question(horizon, discount)
