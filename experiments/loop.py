@@ -13,6 +13,7 @@ loop looks at the clock changes nothing.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,6 +39,8 @@ LARGEST = 2**62
 
 Progress: TypeAlias = Callable[[float, str], None]
 """(fraction done, message)"""
+Evaluations: TypeAlias = int | Sequence[int]
+"""At the ends of how many equal parts of the budget the iterate is scored, or the positions, from 0 to the budget."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def run(
     seeds: int | Sequence[int] = 32,
     budget: int = 200_000,
     seed: int = 0,
-    evaluations: int = 40,
+    evaluations: Evaluations = 40,
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -76,8 +79,8 @@ def run(
     """Run an algorithm on a problem for all seeds at once.
 
     `seeds` is their number, counted from `seed`, or the seeds themselves; `budget` is environment steps (or queries)
-    per seed; the iterate is scored at `evaluations` + 1 equal positions of it. With `out`, the record is kept in
-    `<out>/<label>/`, and `resume` continues it. Raises ValueError for bad input, before any work.
+    per seed; the iterate is scored at `evaluations` + 1 equal positions of it, or at those given. With `out`, the
+    record is kept in `<out>/<label>/`, and `resume` continues it. Raises ValueError for bad input, before any work.
     """
     numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
     check_run(algorithm, problem, numbers, budget, evaluations)
@@ -89,7 +92,9 @@ def run(
     return kind(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
 
 
-def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> None:
+def check_run(
+    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
+) -> None:
     """Raise ValueError, naming the field, for what `run` cannot do."""
     if not seeds:
         raise ValueError("seeds is empty; at least one is needed")
@@ -98,8 +103,7 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
         raise ValueError(f"seeds has {outside[0]}, which is not in [0, {LARGEST}]")
     if not 1 <= budget <= LARGEST:
         raise ValueError(f"budget = {budget} is not in [1, {LARGEST}]")
-    if evaluations < 1:
-        raise ValueError(f"evaluations = {evaluations} must be >= 1")
+    positions_of(evaluations, budget)
     problem.check(algorithm)
     _check_lengths(algorithm, len(seeds), algorithm.id)
     if isinstance(algorithm, External):
@@ -117,6 +121,18 @@ def check_run(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budg
         )
 
 
+def positions_of(evaluations: Evaluations, budget: int) -> list[int]:
+    """Where the iterate is scored. Raises ValueError for a number < 1 or positions that do not end at the budget."""
+    if not isinstance(evaluations, int):
+        positions = list(evaluations)
+        if positions[:1] != [0] or positions[-1] != budget or any(a >= b for a, b in pairwise(positions)):
+            raise ValueError(f"evaluations = {positions} must ascend from 0 to the budget = {budget}")
+        return positions
+    if evaluations < 1:
+        raise ValueError(f"evaluations = {evaluations} must be >= 1")
+    return [budget * i // evaluations for i in range(evaluations + 1)]
+
+
 def _check_lengths(settings: Any, runs: int, name: str) -> None:
     """Raise ValueError naming the first hyper-parameter tensor that has not one entry for each run."""
     for field in fields(settings):
@@ -127,13 +143,15 @@ def _check_lengths(settings: Any, runs: int, name: str) -> None:
             _check_lengths(value, runs, path)
 
 
-def label_of(algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int) -> str:
+def label_of(
+    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
+) -> str:
     """`<algorithm>-<hash of the configuration>`."""
     return f"{algorithm.id}-{short_hash(_configuration(algorithm, problem, seeds, budget, evaluations))}"
 
 
 def _configuration(
-    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: int
+    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
 ) -> dict[str, Any]:
     return {
         "id": algorithm.id,
@@ -141,7 +159,7 @@ def _configuration(
         "problem": describe(problem),
         "seeds": list(seeds),
         "budget": budget,
-        "evaluations": evaluations,
+        "evaluations": evaluations if isinstance(evaluations, int) else list(evaluations),
     }
 
 
@@ -152,7 +170,7 @@ class _Loop:
         problem: Problem,
         seeds: list[int],
         budget: int,
-        evaluations: int,
+        evaluations: Evaluations,
         out: Path | None,
         resume: bool,
     ) -> None:
@@ -160,8 +178,7 @@ class _Loop:
         self.root = streams(seeds, problem.device)
         targets = () if problem.threshold is None else (problem.threshold,)
         self.ledger = Ledger(len(seeds), problem.unit, budget, targets, problem.device)
-        positions = [budget * i // evaluations for i in range(evaluations + 1)]
-        self.record = Record(seeds, positions, problem.dim, problem.device)
+        self.record = Record(seeds, positions_of(evaluations, budget), problem.dim, problem.device)
         initial = self.root.fold(Purpose.INITIAL)
         self.state = self.algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
         self.iteration, self.wall = 0, 0.0

@@ -32,6 +32,7 @@ BOTH = (
     "{runs}. Left: interquartile mean, stratified-bootstrap interval. "
     "Right: Kaplan-Meier estimate, log-log interval. Bands are pointwise, 95 %."
 )
+
 SENSITIVITY = "Interquartile mean of {runs}, 95 % stratified-bootstrap interval. Star: chosen. Cross: a run failed."
 
 
@@ -135,6 +136,20 @@ def comparison_figure(
     return figure
 
 
+def panels_figure(
+    panels: Sequence[tuple[str, Sequence[CurveBand]]], title: str, x_label: str, caption: str = CURVES
+) -> Figure:
+    """A panel for each (y label, curves) in logarithmic axes, with the same algorithms in the same order.
+
+    `caption` says what lines and bands are; "{runs}" in it is filled in. Raises ValueError without curves.
+    """
+    figure, axes = _panels(len(panels), caption, [band for _, curves in panels for band in curves])
+    for place, (y_label, curves) in zip(axes, panels, strict=True):
+        _draw_curves(place, curves, x_label, y_label, None, "log", "log")
+    _head(figure, axes[0], title, columns=4)
+    return figure
+
+
 def save(figure: Figure, path: Path | str) -> list[Path]:
     """Write `path`.png at 150 dpi and `path`.pdf; either appears whole or not at all. Returns both paths."""
     path = Path(path)
@@ -153,7 +168,7 @@ def _write(figure: Figure, path: Path) -> Path:
 def _panels(count: int, caption: str, curves: Sequence[CurveBand]) -> tuple[Figure, list[Axes]]:
     if not curves:
         raise ValueError("curves is empty; a figure needs at least one")
-    figure = Figure(figsize=(7.0, 5.0) if count == 1 else (11.0, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12))
+    figure = Figure(figsize=(7.0 if count == 1 else 5.5 * count, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12))
     fewest, most = min(band.runs for band in curves), max(band.runs for band in curves)
     runs = f"{most} run{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} runs"
     figure.supxlabel(caption.format(runs=runs), fontsize="small", color=GREY)

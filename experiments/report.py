@@ -44,11 +44,16 @@ class Outcome(NamedTuple):
 
 
 def score_curves(curves: pa.Table, name: str, axis: str, positions: Sequence[int]) -> Floats:
-    """Scores `eval/<name>` of each run on common positions of `axis`, [R, G], last value carried forward.
+    """Scores `eval/<name>`; see `measure_curves`."""
+    return measure_curves(curves, f"eval/{name}", axis, positions)
 
-    NaN before a run's first score, everywhere for a run that has none.
+
+def measure_curves(curves: pa.Table, name: str, axis: str, positions: Sequence[int]) -> Floats:
+    """What is called `name`, of each run on common positions of `axis`, [R, G], last value carried forward.
+
+    NaN before a run's first value, everywhere for a run that has none.
     """
-    rows = curves.filter(pc.equal(curves["name"], f"eval/{name}"))
+    rows = curves.filter(pc.equal(curves["name"], name))
     run, at, value = (rows[column].to_numpy() for column in ("run", axis, "value"))
     scores = []
     for r in np.unique(curves["run"].to_numpy()):
