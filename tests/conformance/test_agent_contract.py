@@ -20,8 +20,11 @@ F64 = torch.float64
 D = 5
 FIXED = {"n-sgd": {"eta"}}
 """Fields that an agent does not let vary."""
-FITTED: dict[str, dict[str, float]] = {"anpg": {"fisher_max": 2.0, "fisher_min": 0.5}, "npg-hm": {"zeta": 0.4}}
-"""Settings that belong to the scale of the Fisher information, here that of `Noisy`."""
+FITTED: dict[str, dict[str, Any]] = {
+    "anpg": {"fisher_max": 2.0, "fisher_min": 0.5, "inner": 16},
+    "npg-hm": {"zeta": 0.4, "inner": 4},
+}
+"""Settings that belong to the scale of the Fisher information, here that of `Noisy`, and little work."""
 
 
 @dataclass(frozen=True)
