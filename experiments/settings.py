@@ -28,6 +28,7 @@ from rl import (
     causal,
     time_baseline,
 )
+from rl.npg import Normalized
 from zeroth_order import CBO, CMAES, PGPE, ClipUp, RandomSearch
 
 Mode: TypeAlias = Literal["faithful", "practical"]
@@ -69,10 +70,14 @@ FAITHFUL: dict[str, Setting] = {
         PGPE,
         RandomSearch,
     )
+} | {
+    "npg": Setting(NPG(gamma=Schedule(1.0), step_size=Normalized()), Estimator(episodes=10, baseline=time_baseline)),
 }
 """One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.
 
-STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined.
+STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined. NPG has TRPO's divergence of 0.01
+a time step (at a discount of 0.99), a batch and a baseline, as Rajeswaran et al. (2017): the Fisher information of one
+trajectory has a low rank.
 
 PPO, A2C and TRPO have the defaults of Stable-Baselines3, one copy of the environment among them.
 """
