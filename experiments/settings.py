@@ -75,8 +75,8 @@ FAITHFUL: dict[str, Setting] = {
 }
 """One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.
 
-STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined. NPG has TRPO's divergence of 0.01
-a time step (at a discount of 0.99), a batch and a baseline, as Rajeswaran et al. (2017): the Fisher information of one
+STORM-PG, PAGE-PG, SVRPG and SRVR-PG take large and small batches, as they are defined. NPG has TRPO's divergence, 0.01
+a time step at a discount of 0.99, a batch and a baseline, as in Rajeswaran et al. (2017): the Fisher information of one
 trajectory has a low rank.
 
 PPO, A2C and TRPO have the defaults of Stable-Baselines3, one copy of the environment among them.
