@@ -20,10 +20,17 @@ class PaperTask(NamedTuple):
     hidden: tuple[int, ...]
     episodes: int
     """Per point in practical form."""
+    step: float | None = None
+    """Practical step size of REINFORCE and HARPG, about 0.2 / |gradient at the start|; None leaves all steps alone."""
     budget: int = MUJOCO_BUDGET
     target: float | None = None
     short_budget: int | None = None
     """Of a version for a small machine, where there is one."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is one of MuJoCo's."""
+        return self.env.startswith("gym:")
 
     @property
     def official_episodes(self) -> int:
@@ -38,11 +45,13 @@ PAPER_TASKS: dict[str, PaperTask] = {
     "cartpole-paper": PaperTask("CartPole-v1", 200, (32, 32), episodes=4, budget=500_000, target=195.0),
     "acrobot": PaperTask("Acrobot-v1", 500, (32, 32), episodes=4, budget=500_000),
     # Gymnasium's thresholds for HalfCheetah and Swimmer are for 1000 steps: half of them here.
-    "half-cheetah": PaperTask("gym:HalfCheetah-v5", 500, (64, 64), episodes=4, target=2400.0, short_budget=60_000),
-    "hopper": PaperTask("gym:Hopper-v5", 1000, (64, 64), episodes=8, short_budget=60_000),
-    "walker2d": PaperTask("gym:Walker2d-v5", 1000, (64, 64), episodes=8, short_budget=60_000),
-    "humanoid": PaperTask("gym:Humanoid-v5", 1000, (64, 64), episodes=8, short_budget=40_000),
-    "reacher": PaperTask("gym:Reacher-v5", 50, (64, 64), episodes=20, short_budget=60_000),
-    "swimmer": PaperTask("gym:Swimmer-v5", 500, (64, 64), episodes=4, target=180.0, short_budget=60_000),
+    "half-cheetah": PaperTask(
+        "gym:HalfCheetah-v5", 500, (64, 64), episodes=4, step=1e-4, target=2400.0, short_budget=60_000
+    ),
+    "hopper": PaperTask("gym:Hopper-v5", 1000, (64, 64), episodes=8, step=1e-3, short_budget=60_000),
+    "walker2d": PaperTask("gym:Walker2d-v5", 1000, (64, 64), episodes=8, step=1e-3, short_budget=60_000),
+    "humanoid": PaperTask("gym:Humanoid-v5", 1000, (64, 64), episodes=8, step=1e-4, short_budget=40_000),
+    "reacher": PaperTask("gym:Reacher-v5", 50, (64, 64), episodes=20, step=3e-3, short_budget=60_000),
+    "swimmer": PaperTask("gym:Swimmer-v5", 500, (64, 64), episodes=4, step=1e-3, target=180.0, short_budget=60_000),
 }
 """By the name of their preset."""

@@ -1,13 +1,14 @@
 """Whole comparisons by name: a problem with everything filled in, and the settings tuned for it."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from envs.algorithm import Schedule
 from experiments.ablations import ABLATIONS, Ablation
 from experiments.algorithms import ALGORITHMS
-from experiments.paper_tasks import PAPER_TASKS
+from experiments.paper_tasks import PAPER_TASKS, PaperTask
 from experiments.settings import FAITHFUL, PRACTICAL, Mode, Setting
-from rl import PolicyGradient
+from rl import External, PolicyGradient
 from zeroth_order import CBO, CMAES
 from zeroth_order.cbo import Growth
 
@@ -43,15 +44,28 @@ class Preset:
     """Seeds on which they were chosen: a comparison refuses to report them."""
 
 
-def _paper_preset(name: str, short: bool = False) -> Preset:
-    """An experiment of the paper; observations of simulated bodies are normalised in practical form."""
-    task = PAPER_TASKS[name]
-    simulated = task.env.startswith("gym:")
-    practical = {
-        id: how._replace(estimator=replace(how.estimator, episodes=task.episodes), normalise=simulated)
+def _paper_practical(task: PaperTask) -> dict[str, Setting]:
+    """PRACTICAL with the task's batch; for simulated bodies on normalised observations and with other steps.
+
+    Those steps were not tuned: `zopg tune --preset <name>` does. Outside baselines have their libraries' defaults there.
+    """
+    settings = {
+        id: how._replace(estimator=replace(how.estimator, episodes=task.episodes), normalise=task.simulated)
         for id, how in PRACTICAL.items()
         if isinstance(how.algorithm, PolicyGradient)
     }
+    if task.step is None:
+        return settings
+    steps = dict.fromkeys(("n-sgd", "n-mpg", "n-pg-igt", "n-harpg"), Schedule(0.2, 0.5))
+    for id, gamma in (steps | dict.fromkeys(("reinforce", "harpg"), Schedule(task.step))).items():
+        algorithm: Any = settings[id].algorithm
+        settings[id] = settings[id]._replace(algorithm=replace(algorithm, gamma=gamma))
+    return settings | {id: how for id, how in FAITHFUL.items() if isinstance(how.algorithm, External)}
+
+
+def _paper_preset(name: str, short: bool = False) -> Preset:
+    """An experiment of the paper."""
+    task = PAPER_TASKS[name]
     preset = Preset(
         summary=f"{task.env.removeprefix('gym:')} as in the experiments of Fatkhullin et al. 2023",
         env=task.env,
@@ -61,10 +75,10 @@ def _paper_preset(name: str, short: bool = False) -> Preset:
         horizon=task.horizon,
         hidden=task.hidden,
         target=task.target,
-        evaluations=20 if simulated else Preset.evaluations,
-        evaluation_episodes=10 if simulated else Preset.evaluation_episodes,
+        evaluations=20 if task.simulated else Preset.evaluations,
+        evaluation_episodes=10 if task.simulated else Preset.evaluation_episodes,
         faithful_episodes=task.official_episodes,
-        practical=practical,
+        practical=_paper_practical(task),
     )
     if not short:
         return preset
