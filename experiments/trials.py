@@ -3,7 +3,8 @@
 A run's score is its mean evaluated score at the positions after the start, the area under its curve: reaching a good
 policy early counts as well as ending with one. A configuration's is the interquartile mean over its seeds. A seed
 failed if it stopped because it was no longer finite, or if its last iterate has no finite score; then its
-configuration has no score and cannot be chosen. The highest score wins, of equals the smallest step size.
+configuration has no score and cannot be chosen. The highest lower end of the score's 95 % interval wins, of equals the
+smallest step size: the largest mean alone often belongs to steps so large that a few seeds fail.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from experiments.report import score_curves
 from experiments.statistics import Estimate, Floats, stratified_bootstrap
 
 RULE = (
-    "highest interquartile mean over the seeds of the mean score at the evaluated positions after the start, among "
-    "the configurations of which no seed ended without a finite iterate and score; of equals the smallest step size"
+    "highest lower end of the 95 % interval of the interquartile mean over the seeds of the mean score at the evaluated "
+    "positions after the start, among the configurations of which no seed ended without a finite iterate and score; "
+    "of equals the smallest step size"
 )
 
 
@@ -77,4 +79,4 @@ def choose(trials: Sequence[Trial]) -> Trial:
         raise ValueError(
             f"{trials[0].algorithm}: in each of {len(trials)} configurations a seed failed; try smaller step sizes"
         )
-    return max(sound, key=lambda candidate: (float(candidate.score.value), -candidate.step))
+    return max(sound, key=lambda candidate: (float(candidate.score.low), -candidate.step))

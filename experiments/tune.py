@@ -72,6 +72,8 @@ def tune(
     sweeps nine powers of two around the setting's. Raises ValueError for bad input, before anything is written, and,
     after tuning.csv is, where every configuration of an algorithm had a seed that failed.
     """
+    if len(comparison.seeds) < 2:
+        raise ValueError(f"seeds = {len(comparison.seeds)} must be >= 2: the rule needs an interval")
     base = comparison.problem()
     settings, full = _settings(comparison, grids or {}, isinstance(base, PolicyProblem))
     plan = _plan(comparison, base, settings, full)

@@ -65,9 +65,11 @@ def made(step: float, score: float, failed: int = 0, **others: Any) -> Trial:
     return Trial("a", {"gamma.scale": step, **others}, Setting(REINFORCE()), estimate, failed)
 
 
-def test_the_highest_score_without_a_failed_seed_is_chosen_and_of_equals_the_smallest_step() -> None:
+def test_the_surest_score_without_a_failed_seed_is_chosen_and_of_equals_the_smallest_step() -> None:
     assert choose([made(1.0, 5.0), made(2.0, 7.0), made(4.0, 6.0)]).step == 2.0
     assert choose([made(4.0, 7.0), made(1.0, 7.0), made(2.0, 7.0)]).step == 1.0
+    wide = made(1.0, 9.0)._replace(score=Estimate(*map(np.asarray, (9.0, 4.0, 11.0))))
+    assert choose([wide, made(2.0, 7.0)]).step == 2.0
     assert choose([made(1.0, -5.0), made(2.0, np.nan, failed=1)]).step == 1.0
     with pytest.raises(ValueError, match="a: in each of 2 configurations a seed failed"):
         choose([made(1.0, np.nan, failed=1), made(2.0, np.nan, failed=3)])
@@ -519,6 +521,7 @@ REFUSED = [
     ("--grid n-pg-igt:eta.floor=0.1,0.2", "the numbers of configurations differ (n-pg-igt 18, random-search 9)"),
     ("--budget 9", "budget = 9 is less than the"),
     ("--seeds 0", "seeds = 0 must be >= 1"),
+    ("--seeds 1", "seeds = 1 must be >= 2: the rule needs an interval"),
     ("--preset nowhere.json", "--preset nowhere.json names its problem"),
     ("--resume", "holds no tuning"),
 ]
