@@ -47,7 +47,7 @@ class Preset:
 def _paper_practical(task: PaperTask) -> dict[str, Setting]:
     """PRACTICAL with the task's batch; for simulated bodies on normalised observations and with other steps.
 
-    Those steps were not tuned: `zopg tune --preset <name>` does. Outside baselines have their libraries' defaults there.
+    Those steps were not tuned: `zopg tune --preset <name>` does. Outside baselines keep their library's defaults.
     """
     settings = {
         id: how._replace(estimator=replace(how.estimator, episodes=task.episodes), normalise=task.simulated)
