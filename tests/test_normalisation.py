@@ -25,7 +25,7 @@ POLICIES = {"mlp": ("CartPole-v1", (5, 4)), "linear": ("CartPole-v1", ()), "gaus
 AGENTS = {
     "n-pg-igt": NPGIGT(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 0.8, 0.1)),
     "n-harpg": NHARPG(gamma=Schedule(0.2, 0.5), eta=Schedule(1.0, 1.0, 0.2)),
-    "storm-pg": STORMPG(),
+    "storm-pg": STORMPG(batch=5, minibatch=2),
 }
 
 
