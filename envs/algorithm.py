@@ -30,8 +30,20 @@ def along_runs(value: Numeric, like: Tensor) -> Numeric:
     return value.to(like).view(-1, *(1,) * (like.dim() - 1)) if isinstance(value, Tensor) else value
 
 
+class Decay(ABC):
+    """A hyper-parameter that falls, or stays, as the iterations go by: plain data that is called with the iteration."""
+
+    @abstractmethod
+    def __call__(self, t: int) -> Numeric:
+        """Value at iteration t, a number or [R]."""
+
+    @abstractmethod
+    def check(self, name: str, high: float = float("inf")) -> None:
+        """Raise ValueError naming `name` and the field that is out of range; values have to be in (0, high]."""
+
+
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Decay):
     """t -> max(scale * (2 / (t + 2))^exponent, floor): every schedule of the policy gradient papers, and constants.
 
     At t = 0 it is `scale`. Plain data, so it can be printed, hashed and given on the command line.

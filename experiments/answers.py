@@ -81,7 +81,9 @@ class Answer:
     def spread_feedback(self, rows: Tensor, runs: int) -> Any:
         """The feedback of the runs `rows` [n] as that of all R: the others have failed values, or derivatives of 0."""
         if isinstance(self.feedback, Values):
-            return Values(spread(self.feedback.values, rows, runs, torch.nan))
+            values, gradients = self.feedback
+            known = None if gradients is None else spread(gradients, rows, runs, 0.0)
+            return Values(spread(values, rows, runs, torch.nan), known)
         return SpreadOracle(self.feedback, rows, runs)
 
 

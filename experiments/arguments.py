@@ -1,17 +1,20 @@
-"""How hyper-parameters that are not plain types are written on the command line."""
+"""How hyper-parameters that are not plain types are written on the command line.
+
+An abstract component is chosen by its name, `--noise truncated-isotropic`, and its settings are flags of their own,
+`--noise.bound 3`. Choosing changes which flags there are, so it is done before they are parsed.
+"""
 
 import inspect
-from typing import Any, get_args
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass, replace
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
+import tyro
 from torch import Tensor
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from rl.npg import StepSize
-from zeroth_order.cbo import Noise
-
 REGISTRY = ConstructorRegistry()
-COMPONENTS = (Noise, StepSize)
-"""Abstract components whose concrete classes have no settings."""
 
 
 @REGISTRY.primitive_rule
@@ -28,20 +31,71 @@ def numeric(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-@REGISTRY.primitive_rule
-def component(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """An abstract component without settings: its concrete classes by name, in lower case."""
-    if info.type not in COMPONENTS:
-        return None
-    base: Any = info.type
-    classes: dict[str, Any] = {
-        kind.__name__.lower(): kind for kind in base.__subclasses__() if not inspect.isabstract(kind)
-    }
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="|".join(classes),
-        instance_from_str=lambda words: classes[words[0]](),
-        is_instance=lambda value: isinstance(value, base),
-        str_from_instance=lambda value: [type(value).__name__.lower()],
-        choices=tuple(classes),
-    )
+class Component(NamedTuple):
+    """A field that holds one of several classes."""
+
+    path: str
+    """"noise", or "constraint.surface" in a component of a component."""
+    value: Any
+    classes: dict[str, Any]
+    """Name on the command line -> class."""
+
+    @property
+    def current(self) -> str:
+        """Name of the value's class."""
+        return command_line_name(type(self.value))
+
+    def chosen(self, name: str) -> Any:
+        """An instance of another class in its default settings; those that have no default stay as they are."""
+        kind = self.classes[name]
+        required = (part.name for part in fields(kind) if part.default is MISSING)
+        return kind(**{part: getattr(self.value, part) for part in required})
+
+
+def command_line_name(kind: type) -> str:
+    """TruncatedIsotropic -> truncated-isotropic."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def components(settings: Any, prefix: str = "") -> Iterator[Component]:
+    """The abstract components of the settings, and theirs."""
+    hints = get_type_hints(type(settings))
+    for part in fields(settings):
+        value, base, path = getattr(settings, part.name), hints[part.name], f"{prefix}{part.name}"
+        if inspect.isclass(base) and inspect.isabstract(base):
+            concrete = [kind for kind in base.__subclasses__() if not inspect.isabstract(kind)]
+            yield Component(path, value, {command_line_name(kind): kind for kind in concrete})
+        if is_dataclass(value):
+            yield from components(value, f"{path}.")
+
+
+def component_flags(settings: Any) -> Any:
+    """One flag for each component, as an instance of a dataclass that holds what the settings have."""
+    parts = []
+    for component in components(settings):
+        texts = (f"{name}: {(inspect.getdoc(kind) or '').splitlines()[0]}" for name, kind in component.classes.items())
+        flag = tyro.conf.arg(name=component.path, help=" ".join(texts))
+        kind: Any = Annotated[Literal[tuple(component.classes)], flag]
+        parts.append((component.path.replace(".", "_"), kind, field(default=component.current)))
+    return make_dataclass("Components", parts, frozen=True)()
+
+
+def with_components(settings: Any, words: Sequence[str], prog: str) -> Any:
+    """The settings with the components that the words choose; other words are left alone.
+
+    A component's own components are known once it is chosen, so they are chosen one after the other.
+    """
+    while True:
+        flags, _ = tyro.cli(
+            type(component_flags(settings)), args=words, prog=prog, registry=REGISTRY, return_unknown_args=True
+        )
+        wanted = ((component, getattr(flags, component.path.replace(".", "_"))) for component in components(settings))
+        component, name = next(((part, name) for part, name in wanted if name != part.current), (None, ""))
+        if component is None:
+            return settings
+        settings = _replaced(settings, component.path.split("."), component.chosen(name))
+
+
+def _replaced(settings: Any, path: list[str], value: Any) -> Any:
+    inner = value if len(path) == 1 else _replaced(getattr(settings, path[0]), path[1:], value)
+    return replace(settings, **{path[0]: inner})

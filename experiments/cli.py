@@ -15,7 +15,7 @@ from rich.table import Table
 from envs.registry import ENVS
 from experiments import report
 from experiments.algorithms import ALGORITHMS
-from experiments.arguments import REGISTRY
+from experiments.arguments import REGISTRY, component_flags, with_components
 from experiments.benchmarks import SUITES
 from experiments.compare import Comparison, compare
 from experiments.flags import CompareFlags, ProblemFlags, RunFlags, TuneFlags
@@ -91,16 +91,18 @@ def _help() -> None:
 
 
 def _run(rest: list[str]) -> None:
-    """Two passes: the first finds the algorithm, whose class then contributes its own flags."""
+    """Three passes: the first finds the algorithm, the second its components, which then contribute their own flags."""
     quiet = [word for word in rest if word not in ("-h", "--help")]
     known, _ = tyro.cli(RunFlags, args=quiet, prog="zopg run", registry=REGISTRY, return_unknown_args=True)
     comparison = known.comparison((known.algorithm,))
-    default = setting(known.algorithm, known.mode, comparison.preset).algorithm
+    default = with_components(setting(known.algorithm, known.mode, comparison.preset).algorithm, quiet, "zopg run")
+    chosen = component_flags(default)
     unprefixed = tyro.conf.arg(name="")
     both: Any = make_dataclass(
         "Run",
         [
             ("flags", Annotated[RunFlags, unprefixed], field(default=RunFlags())),
+            ("components", Annotated[type(chosen), unprefixed], field(default=chosen)),
             ("config", Annotated[type(default), unprefixed], field(default=default)),
         ],
         frozen=True,

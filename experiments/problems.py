@@ -25,7 +25,7 @@ from experiments.normalisation import NormalisedAgent
 from rl.core import PolicyGradient
 from rl.estimators import Estimator
 from rl.trajectory_oracle import TrajectoryOracle
-from zeroth_order.core import Objective, Values
+from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 CPU = torch.device("cpu")
@@ -37,6 +37,10 @@ def check_target(target: float | None) -> None:
     """Raise ValueError unless the score to reach is finite, or None."""
     if target is not None and not math.isfinite(target):
         raise ValueError(f"target = {target} must be finite")
+
+
+def _wants_gradients(algorithm: Algorithm) -> bool:
+    return isinstance(algorithm, Optimizer) and algorithm.wants_gradients
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,8 @@ class PolicyProblem(Problem):
             raise ValueError(f"normalise = True is for policy gradient agents, {algorithm.id} is none")
         if isinstance(algorithm, PolicyGradient) and not self.policy.head.draws:
             raise ValueError(f"{algorithm.id} needs a stochastic policy, head = {self.policy.head} is deterministic")
+        if _wants_gradients(algorithm):
+            raise ValueError(f"{algorithm.id} wants gradients, {self.name} answers optimizers with values only")
 
     def answered_by(
         self, estimator: Estimator, query_episodes: int, episodes: int | None, normalise: bool = False
@@ -312,17 +318,18 @@ class ObjectiveProblem(Problem):
 
     def worst_case(self, algorithm: Algorithm, points: int) -> int:
         """One query for each value, gradient or product: agents may ask for two at a point."""
-        return points * (2 if isinstance(algorithm, PolicyGradient) else 1)
+        return points * (2 if isinstance(algorithm, PolicyGradient) or _wants_gradients(algorithm) else 1)
 
     def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream) -> Answer:
-        """Exact derivatives for agents, values for optimizers."""
+        """Exact derivatives for agents, values for optimizers, and gradients for those that want them."""
+        charged: list[Cost] = []
+        exact = ExactOracle(self.objective, points, stream, charged)
         if isinstance(algorithm, PolicyGradient):
-            charged: list[Cost] = []
-            exact = ExactOracle(self.objective, points, stream, charged)
             zero = Cost.zeros(len(points), points.device)
             return Answer(exact, zero, zero.queries, charged)
         evaluation = self.objective.evaluate(points, stream)
-        return Answer(Values(evaluation.values), evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1))
+        values = Values(evaluation.values, exact.gradient() if _wants_gradients(algorithm) else None)
+        return Answer(values, evaluation.cost, (~torch.isfinite(evaluation.values)).sum(-1), charged)
 
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
         """-f, NaN where it is not finite."""

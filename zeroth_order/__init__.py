@@ -1,6 +1,18 @@
 """Derivative-free optimizers and the functions they minimise."""
 
-from zeroth_order.cbo import CBO, Anisotropic, Growth, Isotropic
+from zeroth_order.cbo import (
+    CBO,
+    CBS,
+    AdamCBO,
+    Anisotropic,
+    ConsensusFreezing,
+    ConsensusHopping,
+    DeltaCBO,
+    Growth,
+    Isotropic,
+    MirrorCBO,
+    PolarizedCBO,
+)
 from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.minimize import Best, minimize
@@ -12,19 +24,26 @@ from zeroth_order.registry import ALGORITHMS, OBJECTIVES
 __all__ = [
     "ALGORITHMS",
     "CBO",
+    "CBS",
     "CMAES",
     "OBJECTIVES",
     "PGPE",
     "Ackley",
+    "AdamCBO",
     "Anisotropic",
     "Best",
     "ClipUp",
+    "ConsensusFreezing",
+    "ConsensusHopping",
+    "DeltaCBO",
     "Griewank",
     "Growth",
     "Isotropic",
     "Levy",
+    "MirrorCBO",
     "Objective",
     "Optimizer",
+    "PolarizedCBO",
     "RandomSearch",
     "Rastrigin",
     "Rosenbrock",

@@ -27,6 +27,8 @@ class Values(NamedTuple):
 
     values: Tensor
     """[R, K], lower is better; NaN or inf = failed."""
+    gradients: Tensor | None = None
+    """[R, K, d], for optimizers that want them."""
 
 
 class Optimizer(Algorithm):
@@ -35,6 +37,11 @@ class Optimizer(Algorithm):
     A run whose values all failed keeps its recommendation; a value that failed alone never enters a mean, a ranking
     or a best-so-far as if it were a number.
     """
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether `tell` reads `feedback.gradients` too; they are charged like queries, where they can be told."""
+        return False
 
 
 class Objective(ABC):

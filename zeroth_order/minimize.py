@@ -51,10 +51,12 @@ def minimize(
     the algorithm stops by itself. An exception raised by f passes through. The same arguments give the same answer.
 
     Raises ValueError when neither x0 nor bounds are given, the dimension is unknown or contradictory, a number is not
-    finite, low >= high, x0 lies outside the bounds, budget < 1 or seed < 0.
+    finite, low >= high, x0 lies outside the bounds, budget < 1, seed < 0 or the algorithm wants gradients.
     """
     if budget < 1:
         raise ValueError(f"budget = {budget} is not >= 1")
+    if algorithm.wants_gradients:
+        raise ValueError(f"algorithm = {algorithm} wants gradients, and f tells values alone")
     root = streams([seed])
     dimension = _dimension(x0, bounds, dim)
     box = None if bounds is None else _box(bounds, dimension)

@@ -1,7 +1,16 @@
 """Which optimizers and objectives there are."""
 
 from envs.registry import Registry
-from zeroth_order.cbo import CBO
+from zeroth_order.cbo import (
+    CBO,
+    CBS,
+    AdamCBO,
+    ConsensusFreezing,
+    ConsensusHopping,
+    DeltaCBO,
+    MirrorCBO,
+    PolarizedCBO,
+)
 from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer
 from zeroth_order.objectives import SYNTHETIC
@@ -12,7 +21,22 @@ from zeroth_order.random_search import RandomSearch
 ALGORITHMS: Registry[type[Optimizer]] = Registry(
     "algorithm",
     None,
-    {algorithm.id: algorithm for algorithm in (CBO, CMAES, PGPE, RandomSearch)},
+    {
+        algorithm.id: algorithm
+        for algorithm in (
+            CBO,
+            PolarizedCBO,
+            CBS,
+            MirrorCBO,
+            AdamCBO,
+            DeltaCBO,
+            ConsensusFreezing,
+            ConsensusHopping,
+            CMAES,
+            PGPE,
+            RandomSearch,
+        )
+    },
 )
 
 OBJECTIVES: Registry[type[Objective]] = Registry(
