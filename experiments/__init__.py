@@ -1,6 +1,7 @@
 """The loop, the records, the statistics and the command line; imports all the other packages."""
 
 from experiments.compare import Compared, Comparison, compare
+from experiments.exact import ExactProblem
 from experiments.ledger import Ledger
 from experiments.loop import Result, run
 from experiments.presets import PRESETS, Preset, Setting
@@ -11,6 +12,7 @@ __all__ = [
     "PRESETS",
     "Compared",
     "Comparison",
+    "ExactProblem",
     "Ledger",
     "ObjectiveProblem",
     "PolicyProblem",

@@ -1,7 +1,7 @@
 """The console script `zopg`: compare, run, tune, bench, list."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from experiments.flags import CompareFlags, ProblemFlags, RunFlags, TuneFlags
 from experiments.grids import parse_grids
 from experiments.presets import PRESETS, setting
 from experiments.progress import show_progress
+from experiments.studies import STUDIES, Found, Request
 from experiments.tune import tune, tuning_table
 from zeroth_order import OBJECTIVES
 
@@ -67,11 +68,18 @@ def _dispatch(given: list[str]) -> None:
         _help()
     elif command == "compare":
         flags = tyro.cli(CompareFlags, args=rest, prog="zopg compare", registry=REGISTRY)
-        _compare(flags, flags.comparison(flags.algorithms))
+        if flags.preset in STUDIES:
+            _study(flags, STUDIES[flags.preset].run)
+        else:
+            _compare(flags, flags.comparison(flags.algorithms))
     elif command == "run":
         _run(rest)
     elif command == "tune":
-        _tune(tyro.cli(TuneFlags, args=rest, prog="zopg tune", registry=REGISTRY))
+        tuning = tyro.cli(TuneFlags, args=rest, prog="zopg tune", registry=REGISTRY)
+        if tuning.preset in STUDIES:
+            _study(tuning, STUDIES[tuning.preset].tune)
+        else:
+            _tune(tuning)
     elif command == "bench":
         bench = tyro.cli(BenchFlags, args=rest, prog="zopg bench", registry=REGISTRY)
         if bench.suite not in SUITES:
@@ -124,15 +132,31 @@ def _tune(flags: TuneFlags) -> None:
     _show(tuning_table(tuned), tuned.files)
 
 
+def _study(flags: ProblemFlags, carry_out: Callable[[Request], Found] | None) -> None:
+    if carry_out is None:
+        raise ValueError(f"preset = {flags.preset} has nothing to tune")
+    name = str(flags.preset)
+    found = carry_out(flags.request(_named_folder(flags, name), STUDIES[name].seeds, show_progress))
+    print(found.text)
+    _wrote(found.files)
+
+
 def _folder(flags: ProblemFlags, comparison: Comparison) -> Path:
+    return _named_folder(flags, str(comparison.preset.env or comparison.preset.objective))
+
+
+def _named_folder(flags: ProblemFlags, name: str) -> Path:
     if flags.resume and flags.out is None:
         raise ValueError("--resume needs --out, the folder to continue")
-    name = comparison.preset.env or comparison.preset.objective
-    return flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{str(name).replace(':', '-')}"
+    return flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name.replace(':', '-')}"
 
 
 def _show(table: Table, files: list[Path]) -> None:
     _console().print(table)
+    _wrote(files)
+
+
+def _wrote(files: list[Path]) -> None:
     print("wrote:")
     for path in files:
         print(f"  {path}")
@@ -151,6 +175,7 @@ def _list() -> None:
         "environments": [_environment(key) for key in ENVS] + [("gym:<id>", "any installed Gymnasium environment", "")],
         "objectives": [(key, OBJECTIVES[key].summary, OBJECTIVES[key].source) for key in OBJECTIVES],
         "presets": [(key, preset.summary, "") for key, preset in PRESETS.items()],
+        "studies, presets of several problems": [(key, study.summary, "") for key, study in STUDIES.items()],
     }
     for title, entries in groups.items():
         table = Table(title=title, title_justify="left", show_header=False, box=None)

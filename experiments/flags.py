@@ -1,14 +1,15 @@
 """The command line's flags, and how they fill in a comparison."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments.compare import Comparison
+from experiments.compare import Comparison, ProgressFactory
 from experiments.preset_files import load_preset
 from experiments.presets import PRESETS, Mode, Preset
+from experiments.studies import Request
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 arg = tyro.conf.arg
@@ -83,6 +84,19 @@ class ProblemFlags:
             self.episodes,
             self.device,
         )
+
+    def request(self, out: Path, seeds: int, show: ProgressFactory) -> Request:
+        """What these flags ask of the study `preset`. Raises ValueError for a flag that a study does not take.
+
+        `seeds` is their number where no flag gives it.
+        """
+        taken = ("preset", "seeds", "seed", "budget", "out", "resume")
+        for field in fields(self):
+            if field.name not in taken and getattr(self, field.name) != field.default:
+                flags = ", ".join(f"--{name}" for name in taken)
+                raise ValueError(f"--{field.name} is not for the study {self.preset}, which takes {flags}")
+        number = seeds if self.seeds is None else self.seeds
+        return Request(out, number, self.seed, self.budget, self.resume, show)
 
     def _preset(self) -> Preset:
         if self.preset is not None:

@@ -1,0 +1,28 @@
+"""Studies by name; see `experiments.studies.core`."""
+
+from experiments.studies.core import Found, Request, Study
+from experiments.studies.estimator_errors import run_estimator_errors
+from experiments.studies.rates import run_rates, tune_rates
+from experiments.studies.unseen import run_unseen, tune_unseen
+
+STUDIES: dict[str, Study] = {
+    "theory-rates": Study(
+        "convergence rates on three problems whose optimum is known: gaps, slopes, Fisher information",
+        64,
+        run_rates,
+        tune_rates,
+    ),
+    "unseen-mdps": Study(
+        "N-PG-IGT against N-MPG and REINFORCE on four random processes that nothing was tuned on",
+        128,
+        run_unseen,
+        tune_unseen,
+    ),
+    "estimator-errors": Study(
+        "bias and variance of every gradient estimate along one path, against the exact gradient",
+        4_096,
+        run_estimator_errors,
+    ),
+}
+
+__all__ = ["STUDIES", "Found", "Request", "Study"]
