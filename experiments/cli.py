@@ -40,7 +40,7 @@ class BenchFlags:
     """Measure speed against peers, side by side in one run."""
 
     suite: str = "training"
-    """Suite: training (the default comparison against A2C of Stable-Baselines3)."""
+    """Suite: training (the default comparison against A2C of Stable-Baselines3), memory (of each agent against d)."""
     repeats: int = 3
     """Repeats of each side, in turn; medians are reported."""
     out: Path | None = None

@@ -1,9 +1,10 @@
-"""Benchmarks: each suite runs both sides in turn, in one run on one machine, and reports medians and ratios."""
+"""Benchmarks: whatever a suite compares is measured in turn, in one run on one machine, and medians are reported."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.benchmarks.memory import memory_suite
 from experiments.benchmarks.training import training
 
-SUITES: dict[str, Callable[[int, Path | None], None]] = {"training": training}
+SUITES: dict[str, Callable[[int, Path | None], None]] = {"training": training, "memory": memory_suite}
 """Name -> (repeats, output folder)."""

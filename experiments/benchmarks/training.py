@@ -82,22 +82,22 @@ def training(repeats: int, out: Path | None) -> None:
     if repeats < 1:
         raise ValueError(f"repeats = {repeats} must be >= 1")
     print("compiling the kernels, if they are not cached")
-    _child(MEMORY)
+    child(MEMORY)
     ours, a2c = [], []
     for i in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            ours.append(_child(OURS, folder))
-        a2c.append(_child(A2C))
+            ours.append(child(OURS, folder))
+        a2c.append(child(A2C))
         print(f"repeat {i + 1}: zopg {ours[-1]['per_s']:,.0f} steps/s, A2C {a2c[-1]['per_s']:,.0f} steps/s", flush=True)
     data = {
         "suite": "training",
-        "date": _today(),
+        "date": today(),
         "provenance": provenance() | {"platform": platform.platform(), "cores": os.cpu_count()},
         "zopg": ours,
         "a2c": a2c,
         "median_zopg_per_s": statistics.median(run["per_s"] for run in ours),
         "median_a2c_per_s": statistics.median(run["per_s"] for run in a2c),
-        "memory": _child(MEMORY),
+        "memory": child(MEMORY),
     }
     data["ratio"] = data["median_zopg_per_s"] / data["median_a2c_per_s"]
     print(
@@ -110,13 +110,15 @@ def training(repeats: int, out: Path | None) -> None:
         print(f"wrote {out / 'training.json'}")
 
 
-def _today() -> str:
+def today() -> str:
+    """The date, as in ISO 8601."""
     from datetime import date
 
     return date.today().isoformat()
 
 
-def _child(code: str, *arguments: str) -> dict[str, Any]:
+def child(code: str, *arguments: str) -> dict[str, Any]:
+    """What a process of its own prints as JSON in its last line; raises OSError where it fails."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"a benchmark process failed: {done.stderr.strip().splitlines()[-1:]}")
