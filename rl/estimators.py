@@ -21,7 +21,6 @@ whose last sum has mean zero given the past, as in doubly robust estimation (Jia
 u at theta' = theta is the causal B u, which is what `Estimator.difference` uses.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -90,15 +89,15 @@ class Estimator:
     difference: float = 0.0
     """> 0: products by central differences of the importance-weighted gradient, with this half-step in parameter
     space, instead of `hvp` (Shen et al. 2019 use differences too). Paper: 0."""
-    weight_limit: float = math.inf
-    """Importance weights are cut at this value, > 1. Unbiased only where it is infinite."""
+    weight_limit: float | None = None
+    """Importance weights are cut at this value, > 1, which biases the estimate; None: they are not."""
     average: Average = over_episodes
     """What sums over the batch are divided by. Paper: trajectories."""
 
     def __post_init__(self) -> None:
         check_range("difference", self.difference, 0.0)
-        if not self.weight_limit > 1.0:
-            raise ValueError(f"weight_limit = {self.weight_limit} is not in (1, inf]")
+        if self.weight_limit is not None:
+            check_range("weight_limit", self.weight_limit, 1.0, open_low=True)
         if self.episodes < 1:
             raise ValueError(f"episodes = {self.episodes} must be >= 1")
         if self.baseline is not no_baseline and self.episodes < 2:

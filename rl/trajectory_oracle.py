@@ -167,7 +167,8 @@ class TrajectoryOracle:
         """log w_t at `at`, [R, K, E, T]: summed in logarithms, as products of many ratios leave the range of floats."""
         mask = self.trajectory.mask
         ratio = torch.where(mask, self._log_prob(at) - self._log_prob(self.params), 0.0)
-        return ratio.cumsum(-1).clamp(max=math.log(self.estimator.weight_limit))
+        limit = self.estimator.weight_limit
+        return ratio.cumsum(-1).clamp(max=math.inf if limit is None else math.log(limit))
 
     def _advantage(self, weights: Tensor | None = None) -> Tensor:
         """A_t [R, K, E, T], 0 outside the mask; for another point with its importance weights w_t."""

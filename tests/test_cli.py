@@ -148,6 +148,7 @@ def test_faithful_and_practical_are_different_settings(tmp_path: Path) -> None:
     faithful, practical = (read(tmp_path / mode)["n-pg-igt"] for mode in ("faithful", "practical"))
     assert faithful["problem"]["estimator"] == {
         "type": "Estimator", "episodes": 1, "baseline": "no_baseline", "hvp": "paper",
+        "difference": 0.0, "weight_limit": None, "average": "over_episodes",
     }  # fmt: skip
     assert practical["problem"]["estimator"]["episodes"] > 1
     assert faithful["algorithm"] != practical["algorithm"]

@@ -218,6 +218,7 @@ def test_a_description_is_json_and_says_everything_that_matters() -> None:
     assert data["policy"]["head"] == {"type": "Categorical", "size": 2}
     assert data["estimator"] == {
         "type": "Estimator", "episodes": 8, "baseline": "time_baseline", "hvp": "causal",
+        "difference": 0.0, "weight_limit": None, "average": "over_episodes",
     }  # fmt: skip
     sweep = describe(NPGIGT(gamma=Schedule(torch.tensor([0.5, 0.25]))))
     assert sweep["gamma"] == {"type": "Schedule", "scale": [0.5, 0.25], "exponent": 0.0, "floor": 0.0}
