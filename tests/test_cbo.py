@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import envs
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import CBO, Anisotropic, Growth, Isotropic, Values
+from experiments import ObjectiveProblem, PolicyProblem, run
+from zeroth_order import CBO, Anisotropic, Growth, Isotropic, Sphere, Values, minimize
 from zeroth_order.cbo import (
     Constant,
     DriftConstraint,
@@ -243,7 +245,7 @@ def test_memory_keeps_the_best_place_of_each_particle() -> None:
         values[:, t % 4] = torch.nan
         state, _ = algorithm.tell(state, points, Values(values))
         best = best.scatter(1, index, torch.fmin(best.gather(1, index), values))
-        assert torch.equal(state.best_values, best)
+        assert torch.equal(state.best_values, best.nan_to_num())  # a state is finite: the largest number stands for inf
         known = torch.isfinite(best)
         assert_close(ripples(state.best)[known], best[known])
         members = state.best.gather(1, index[..., None].expand(-1, -1, 3))
@@ -290,6 +292,20 @@ def test_gradient_drift() -> None:
     expected = points * (1 - 0.1 * 2.0 * 2)
     expected[0, 2] = points[0, 2]
     assert_close(state.particles, expected, rtol=0.0, atol=1e-9)
+
+
+def test_gradients_are_asked_of_an_objective_and_charged() -> None:
+    """Two queries for each particle and step; a policy, or a plain function, tells no gradients."""
+    algorithm = CBO(particles=5, gradient=1.0, dt=0.2, sigma=Schedule(0.1))
+    result = run(algorithm, ObjectiveProblem(Sphere(dim=3)), seeds=3, budget=400)
+    assert (result.spent.queries == 400).all()
+    assert result.iterations == 40
+    assert (sphere(result.parameters) < 1e-6).all()
+    env = envs.make("RandomMDP-v0", horizon=5)
+    with pytest.raises(ValueError, match=r"^cbo wants gradients, RandomMDP-v0 answers optimizers with values only"):
+        run(algorithm, PolicyProblem(env, envs.MLP(env.spec, hidden=())), seeds=2, budget=1000)
+    with pytest.raises(ValueError, match=r"^algorithm = CBO\(.*\) wants gradients, and f tells values alone"):
+        minimize(lambda x: float(x @ x), dim=2, bounds=(-1, 1), algorithm=algorithm)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,61 @@ from torch import Tensor
 
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import ALGORITHMS, CBO, CMAES, PGPE, ClipUp, Growth, Isotropic, Optimizer, RandomSearch, Values
+from zeroth_order import (
+    ALGORITHMS,
+    CBO,
+    CBS,
+    CMAES,
+    PGPE,
+    AdamCBO,
+    ClipUp,
+    ConsensusFreezing,
+    ConsensusHopping,
+    DeltaCBO,
+    Growth,
+    Isotropic,
+    MirrorCBO,
+    Optimizer,
+    PolarizedCBO,
+    RandomSearch,
+    Values,
+)
+from zeroth_order.cbo import (
+    BarrierBox,
+    DriftConstraint,
+    EffectiveSamples,
+    ElasticNet,
+    Euler,
+    Exact,
+    Gaussian,
+    Heaviside,
+    Laplace,
+    LogCooling,
+    Penalty,
+    PersonalBest,
+    Plane,
+    Simplex,
+    SmoothHeaviside,
+    SphereSurface,
+    StepCooling,
+    TruncatedAnisotropic,
+    TruncatedIsotropic,
+)
 
 CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()} | {
     "cbo in batches": CBO(particles=24, batch=8, dt=0.1, sigma=Schedule(0.7)),
+    "cbo, exact": CBO(particles=16, step=Exact(), alpha=EffectiveSamples(0.3), sigma=LogCooling(1.0, 5)),
+    "cbo, corrected": CBO(particles=16, correction=Heaviside(), alpha=Growth(1.0)),
+    "cbo, in fewer and fewer batches": CBO(
+        particles=24, batch=8, memory=PersonalBest(), correction=SmoothHeaviside(), reduction=0.3, sigma=Schedule(0.7)
+    ),
+    "cbo, full updates": CBO(particles=24, batch=8, full=True, memory=PersonalBest(), dt=0.1, sigma=Schedule(0.7)),
+    "cbo, penalty": CBO(noise=TruncatedIsotropic(0.3), dt=0.1, constraint=Penalty(Plane())),
+    "cbo, constrained": CBO(noise=TruncatedAnisotropic(0.5), dt=0.1, constraint=DriftConstraint(Plane())),
+    "polarized-cbo, exact": PolarizedCBO(particles=12, kernel=Laplace(3.0), step=Exact()),
+    "cbs, to sample": CBS(particles=40, sampling=True, alpha=Growth(1.0), step=Euler(), dt=0.1),
+    "mirror-cbo, simplex": MirrorCBO(particles=16, map=Simplex(), spread=2.0),
+    "mirror-cbo, sparse": MirrorCBO(particles=16, map=ElasticNet(lam=0.1)),
     "cbo, isotropic": CBO(particles=8, noise=Isotropic(), sigma=Schedule(0.5, 0.5), dt=0.1),
     "cma-es, small population": CMAES(popsize=5, sigma0=0.3),
     "pgpe, clipup": PGPE(pairs=4, gamma=Schedule(0.1, 0.5), step=ClipUp()),
@@ -170,6 +221,20 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
     [
         lambda u: CBO(drift=u, dt=0.2 * u, spread=2 * u, sigma=Schedule(u, u, 0.1 * u), alpha=Growth(9 * u, 1 + u)),
         lambda u: CBO(particles=6, batch=3, noise=Isotropic(), sigma=Schedule(0.5 * u)),
+        lambda u: CBO(
+            step=Exact(), alpha=EffectiveSamples(0.5 * u), memory=PersonalBest(u, u), correction=SmoothHeaviside(u)
+        ),
+        lambda u: CBO(particles=12, batch=4, reduction=0.5 * u, noise=TruncatedIsotropic(u), sigma=LogCooling(u, 2)),
+        lambda u: CBO(noise=TruncatedAnisotropic(u), constraint=DriftConstraint(SphereSurface(u), eps=u), dt=0.1 * u),
+        lambda u: CBO(constraint=Penalty(Plane(offset=u), weight=u), sigma=StepCooling(u, 0.7 * u, 3)),
+        lambda u: PolarizedCBO(kernel=Gaussian(u), drift=u, dt=0.3 * u),
+        lambda u: CBS(dt=u, alpha=EffectiveSamples(0.5 * u), spread=u, sampling=True),
+        lambda u: MirrorCBO(map=ElasticNet(u, u), drift=u, dt=0.3 * u),
+        lambda u: MirrorCBO(map=BarrierBox(-u, 2 * u), spread=u),
+        lambda u: AdamCBO(drift=Schedule(u), beta1=0.7 * u, beta2=0.75 * u, eps=u, sigma=Schedule(0.5 * u)),
+        lambda u: DeltaCBO(drift=u, dt=0.3 * u, delta=Schedule(u)),
+        lambda u: ConsensusFreezing(drift=u, dt=u, delta=Schedule(u), alpha=Growth(u)),
+        lambda u: ConsensusHopping(sigma=Schedule(u), alpha=Growth(u, 1 + u)),
         lambda u: CMAES(sigma0=u),
         lambda u: PGPE(gamma=Schedule(u, u, 0.1 * u), alpha_sigma=0.2 * u, sigma0=u, max_change=0.3 * u),
         lambda u: PGPE(gamma=Schedule(0.1 * u), step=ClipUp(0.5 * u, u), ranks=False),

@@ -45,8 +45,8 @@ from zeroth_order.cbo.correction import Correction, NoCorrection
 from zeroth_order.cbo.memory import Memory, NoMemory
 from zeroth_order.cbo.noise import Anisotropic, Euler, Noise, Step
 from zeroth_order.cbo.schedules import Alpha, Growth
-from zeroth_order.cbo.swarm import agreed, gaussian, normals, report, settle, without_stream
-from zeroth_order.core import Optimizer, failed_to_inf, succeeded
+from zeroth_order.cbo.swarm import agreed, gaussian, normals, recalled, report, settle, stored, without_stream
+from zeroth_order.core import Optimizer, succeeded
 
 
 class CBOState(NamedTuple):
@@ -59,7 +59,7 @@ class CBOState(NamedTuple):
     best: Tensor
     """[R, N, d] Y; without a memory [R, 0, d]."""
     best_values: Tensor
-    """[R, N] f(Y), +inf until a query succeeds; without a memory [R, 0]."""
+    """[R, N] f(Y), the largest number until a query succeeds; without a memory [R, 0]."""
     values: Tensor
     """[R, K] f(X) while f(c) is asked for, the largest number where it failed; without a correction [R, 0]."""
     order: Tensor
@@ -141,7 +141,7 @@ class CBO(Optimizer):
         """Particles around x0 [R, d]."""
         particles = gaussian(x0, self.spread, self.particles, stream)  # l.1
         best = particles if self.memory.remembers else particles[:, :0]
-        unknown = torch.full_like(best[..., 0], torch.inf)
+        unknown = torch.full_like(best[..., 0], torch.finfo(best.dtype).max)
         kept = (self.batch or self.particles) if self.correction.asks else 0
         values = particles.new_zeros(len(x0), kept)
         return CBOState(particles, x0, best, unknown, values, *all_seated(particles), stream, 0)
@@ -172,15 +172,15 @@ class CBO(Optimizer):
         known, known_values = points, values
         if self.memory.remembers:
             state = self._remembered(state, points, values)
-            known, known_values = self._of_batch(state, state.best), self._of_batch(state, state.best_values)
+            known = self._of_batch(state, state.best)
+            known_values = recalled(self._of_batch(state, state.best_values))
         consensus = consensus_point(known, known_values, self.alpha.of(self._steps(state), known_values))  # l.3, l.4
         state = state._replace(consensus=agreed(consensus, state.consensus, success))
         metrics = report(points, state.consensus, success)
         if self.wants_gradients:
             state = self._descended(state, points, feedback.gradients)
         if self.correction.asks:
-            kept = failed_to_inf(values).to(state.values).clamp(max=torch.finfo(state.values.dtype).max)
-            return state._replace(values=kept, t=state.t + 1), metrics
+            return state._replace(values=stored(values, state.values), t=state.t + 1), metrics
         return self._moved(state, success, 1.0), metrics
 
     def recommend(self, state: CBOState) -> Tensor:
@@ -193,7 +193,7 @@ class CBO(Optimizer):
 
     def _tell_at_consensus(self, state: CBOState, feedback: Any) -> tuple[CBOState, Metrics]:
         """The second half of a step with a correction; where f(c) failed, H = 1."""
-        success = state.values < torch.finfo(state.values.dtype).max
+        success = succeeded(recalled(state.values))
         metrics = report(self._of_batch(state, state.particles), state.consensus, success)
         at_consensus = feedback.values.to(state.values)
         factor = self.correction(state.values - at_consensus)
@@ -217,7 +217,7 @@ class CBO(Optimizer):
 
     def _remembered(self, state: CBOState, points: Tensor, values: Tensor) -> CBOState:
         best, best_values = self._of_batch(state, state.best), self._of_batch(state, state.best_values)
-        values = failed_to_inf(values).to(best_values)
+        values = stored(values, best_values)
         better = values < best_values
         best = torch.where(better[..., None], points, best)  # l.7
         return state._replace(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, along_runs
 from envs.random import Stream
+from zeroth_order.core import succeeded
 
 
 def as_tensor(value: Numeric, like: Tensor) -> Tensor:
@@ -24,6 +25,17 @@ def gaussian(centre: Tensor, spread: Numeric, count: int, stream: Stream) -> Ten
     """Points [R, count, d] of N(centre, spread^2 I), centre [R, d]."""
     xi = normals(stream, count, centre)
     return centre[:, None] + along_runs(spread, xi) * xi
+
+
+def stored(values: Tensor, like: Tensor) -> Tensor:
+    """Values of the type of `like`, for a state, in which every number is finite: a failed one becomes the largest."""
+    values = values.to(like)
+    return torch.where(succeeded(values), values, torch.finfo(like.dtype).max)
+
+
+def recalled(values: Tensor) -> Tensor:
+    """Stored values, with +inf for a failed one."""
+    return torch.where(values < torch.finfo(values.dtype).max, values, torch.inf)
 
 
 def settle(x: Tensor, moved: Tensor, success: Tensor) -> Tensor:
