@@ -121,8 +121,7 @@ The step sizes and episodes of the agents from REINFORCE to SRVR-PG were chosen 
 
     zopg tune --preset cartpole --algorithms ... --seeds 12 --budget 40000 --grid episodes=4,8
 
-18 configurations each; decays and floors come from an earlier grid over REINFORCE, N-PG-IGT and N-HARPG, and are shared.
-The natural gradients and PGPE have the best of about five configurations, 8 seeds each.
-PPO, A2C and TRPO: what
+18 configurations each; decays and floors come from an earlier grid over REINFORCE, N-PG-IGT and N-HARPG and are shared.
+The natural gradients and PGPE have the best of about five configurations, 8 seeds each. PPO, A2C and TRPO: what
 rl-baselines3-zoo publishes as tuned for CartPole-v1, apart from the network and the discount, which are the problem's.
 """
