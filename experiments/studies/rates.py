@@ -28,7 +28,7 @@ RATES = {"reinforce": -1 / 3, "n-mpg": -1 / 3, "n-pg-igt": -2 / 5, "harpg": -1 /
 """Exponents of the number of trajectories in the bounds on the gap; see the page."""
 GUIDES = {"n-mpg": "-1/3", "n-pg-igt": "-2/5", "n-harpg": "-1/2"}
 """Whose curve each guide of that slope is drawn through."""
-TRAJECTORIES = 8_192
+TRAJECTORIES = 4_096
 """Per run."""
 PAIR = Estimator(episodes=2, baseline=time_baseline)
 """The smallest batch that a baseline fitted on the other episodes allows."""
