@@ -19,6 +19,7 @@ from zeroth_order import (
     DeltaCBO,
     Growth,
     Isotropic,
+    MirrorCBO,
     PolarizedCBO,
     Values,
 )
@@ -199,6 +200,18 @@ def test_long_freezing_is_hopping() -> None:
     assert_close(state.particles, points)
 
 
+def test_hopping_by_hand() -> None:
+    """Samples around the consensus with the standard deviation of the iteration."""
+    algorithm = ConsensusHopping(particles=5, sigma=Schedule(0.7, 0.5), alpha=Growth(2.0, 3.0))
+    state, stream = begin(algorithm)
+    for t in range(3):
+        centre = algorithm.recommend(state)
+        points, state = algorithm.ask(state, stream.at(t))
+        assert_close(points, centre[:, None] + 0.7 * math.sqrt(2 / (t + 2)) * normals(stream.at(t), 5, X0))
+        state, _ = algorithm.tell(state, points, Values(sphere(points)))
+        assert_close(algorithm.recommend(state), consensus_point(points, sphere(points), 2.0 * 3**t))
+
+
 def test_delta_cbo_does_not_come_to_rest_and_freezing_does_not_explode() -> None:
     start = torch.ones(4, 3, dtype=torch.float64)
     for algorithm in (DeltaCBO(dt=0.1, delta=Schedule(0.5)), ConsensusFreezing(dt=50.0, delta=Schedule(0.5))):
@@ -248,6 +261,23 @@ def test_a_small_alpha_makes_the_hop_the_nes_gradient() -> None:
 
 
 # All of them.
+
+
+@pytest.mark.parametrize("make", [CBO, PolarizedCBO, CBS, AdamCBO, MirrorCBO, DeltaCBO, ConsensusFreezing])
+def test_where_all_values_fail_the_particles_stay(make: Any) -> None:
+    """In that run alone."""
+    algorithm = make(particles=10)
+    state, stream = begin(algorithm)
+    for t in range(3):
+        points, state = algorithm.ask(state, stream.at(t))
+        state, _ = algorithm.tell(state, points, Values(sphere(points)))
+    before, state = algorithm.ask(state, stream.at(3))
+    values = torch.where(torch.tensor([[True], [False]]), torch.nan, sphere(before))
+    state, metrics = algorithm.tell(state, before, Values(values))
+    after, _ = algorithm.ask(state, stream.at(4))
+    assert torch.equal(after[0], before[0])
+    assert (after[1] != before[1]).any()
+    assert metrics["failed"].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

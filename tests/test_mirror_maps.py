@@ -129,6 +129,15 @@ def test_constrained_minima(mirror: Any, centre: Tensor, solution: list[float]) 
     assert_close(found, torch.tensor([solution] * 6, dtype=torch.float64), rtol=0.0, atol=0.05)
 
 
+def test_a_mean_of_points_of_a_sphere_is_brought_back_to_it() -> None:
+    algorithm, root = MirrorCBO(particles=10, map=SphereShell(2.0)), streams([0, 1])
+    state = algorithm.init(torch.ones(2, 3, dtype=torch.float64), root)
+    points, state = algorithm.ask(state, root)
+    state, _ = algorithm.tell(state, points, Values(square(points)))
+    assert_close(algorithm.recommend(state).norm(dim=-1), torch.full((2,), 2.0, dtype=torch.float64))
+    assert (points.mean(1).norm(dim=-1) < 1.9).all()
+
+
 def test_an_elastic_net_finds_zeros() -> None:
     """Exact ones, for a coordinate that hardly matters."""
     settings: dict[str, Any] = {"noise": Isotropic(), "dt": 0.5, "sigma": Schedule(0.7)}
