@@ -26,6 +26,8 @@ class PaperTask(NamedTuple):
     target: float | None = None
     short_budget: int | None = None
     """Of a version for a small machine, where there is one."""
+    tuned: tuple[tuple[str, float], ...] = ()
+    """(algorithm, gamma.scale) pairs that `zopg tune` chose; `experiments/paper.md` has the commands."""
 
     @property
     def simulated(self) -> bool:
@@ -43,7 +45,14 @@ class PaperTask(NamedTuple):
 
 PAPER_TASKS: dict[str, PaperTask] = {
     "cartpole-paper": PaperTask("CartPole-v1", 200, (32, 32), episodes=4, budget=500_000, target=195.0),
-    "acrobot": PaperTask("Acrobot-v1", 500, (32, 32), episodes=4, budget=500_000),
+    "acrobot": PaperTask(
+        "Acrobot-v1",
+        500,
+        (32, 32),
+        episodes=4,
+        budget=500_000,
+        tuned=(("reinforce", 0.001), ("n-mpg", 0.4), ("n-pg-igt", 0.2), ("n-harpg", 0.2)),
+    ),
     # Gymnasium's thresholds for HalfCheetah and Swimmer are for 1000 steps: half of them here.
     "half-cheetah": PaperTask(
         "gym:HalfCheetah-v5", 500, (64, 64), episodes=4, step=1e-4, target=2400.0, short_budget=60_000
@@ -51,7 +60,15 @@ PAPER_TASKS: dict[str, PaperTask] = {
     "hopper": PaperTask("gym:Hopper-v5", 1000, (64, 64), episodes=8, step=1e-3, short_budget=60_000),
     "walker2d": PaperTask("gym:Walker2d-v5", 1000, (64, 64), episodes=8, step=1e-3, short_budget=60_000),
     "humanoid": PaperTask("gym:Humanoid-v5", 1000, (64, 64), episodes=8, step=1e-4, short_budget=40_000),
-    "reacher": PaperTask("gym:Reacher-v5", 50, (64, 64), episodes=20, step=3e-3, short_budget=60_000),
+    "reacher": PaperTask(
+        "gym:Reacher-v5",
+        50,
+        (64, 64),
+        episodes=20,
+        step=3e-3,
+        short_budget=60_000,
+        tuned=(("reinforce", 0.003), ("n-pg-igt", 0.2), ("n-harpg", 0.2)),
+    ),
     "swimmer": PaperTask("gym:Swimmer-v5", 500, (64, 64), episodes=4, step=1e-3, target=180.0, short_budget=60_000),
 }
 """By the name of their preset."""

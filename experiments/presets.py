@@ -47,20 +47,28 @@ class Preset:
 def _paper_practical(task: PaperTask) -> dict[str, Setting]:
     """PRACTICAL with the task's batch; for simulated bodies on normalised observations and with other steps.
 
-    Those steps were not tuned: `zopg tune --preset <name>` does. Outside baselines keep their library's defaults.
+    Only the task's `tuned` steps were tuned: `zopg tune --preset <name>` does. Outside baselines keep their library's
+    defaults on simulated bodies.
     """
     settings = {
         id: how._replace(estimator=replace(how.estimator, episodes=task.episodes), normalise=task.simulated)
         for id, how in PRACTICAL.items()
         if isinstance(how.algorithm, PolicyGradient)
     }
-    if task.step is None:
-        return settings
-    steps = dict.fromkeys(("n-sgd", "n-mpg", "n-pg-igt", "n-harpg"), Schedule(0.2, 0.5))
-    for id, gamma in (steps | dict.fromkeys(("reinforce", "harpg"), Schedule(task.step))).items():
-        algorithm: Any = settings[id].algorithm
-        settings[id] = settings[id]._replace(algorithm=replace(algorithm, gamma=gamma))
-    return settings | {id: how for id, how in FAITHFUL.items() if isinstance(how.algorithm, External)}
+    if task.step is not None:
+        for id in ("n-sgd", "n-mpg", "n-pg-igt", "n-harpg"):
+            settings[id] = _with_step(settings[id], scale=0.2, exponent=0.5)
+        for id in ("reinforce", "harpg"):
+            settings[id] = _with_step(settings[id], scale=task.step, exponent=0.0)
+        settings |= {id: how for id, how in FAITHFUL.items() if isinstance(how.algorithm, External)}
+    for id, scale in task.tuned:
+        settings[id] = _with_step(settings[id], scale=scale)
+    return settings
+
+
+def _with_step(how: Setting, **changes: float) -> Setting:
+    algorithm: Any = how.algorithm
+    return how._replace(algorithm=replace(algorithm, gamma=replace(algorithm.gamma, **changes)))
 
 
 def _paper_preset(name: str, short: bool = False) -> Preset:
@@ -79,6 +87,7 @@ def _paper_preset(name: str, short: bool = False) -> Preset:
         evaluation_episodes=10 if task.simulated else Preset.evaluation_episodes,
         faithful_episodes=task.official_episodes,
         practical=_paper_practical(task),
+        tuning_seeds=TUNING_SEEDS if task.tuned else (),
     )
     if not short:
         return preset

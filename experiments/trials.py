@@ -23,8 +23,8 @@ from experiments.statistics import Estimate, Floats, stratified_bootstrap
 
 RULE = (
     "highest lower end of the 95 % interval of the interquartile mean over the seeds of the mean score at the "
-    "evaluated positions after the start, among the configurations of which no seed ended without a finite iterate and score; "
-    "of equals the smallest step size"
+    "evaluated positions after the start, among the configurations of which no seed ended without a finite iterate "
+    "and score; of equals the smallest step size"
 )
 
 
