@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
 import pytest
 import torch
 from oracles import F64, Quadratic, noisy, random_quadratic, trace, transport_error
@@ -195,9 +196,11 @@ def test_the_trajectories_of_all_copies_are_averaged(make: type[SRVRPG]) -> None
 def test_weights_are_recorded_and_they_fall_short_of_the_batch(make: type[SRVRPG]) -> None:
     """After steps as large as these, an iteration of 4 trajectories is worth between 1 and 4."""
     agent = make(gamma=Schedule(2.0), batch=4, minibatch=4)
-    curves = run(agent, tabular(Estimator()), seeds=4, budget=8 * 4 * 2, evaluations=2).curves.to_pandas()
-    sizes = curves[curves.name == "train/effective_sample_size"].sort_values("env_steps").value.to_numpy()
-    largest = curves[curves.name == "train/largest_weight"].sort_values("env_steps").value.to_numpy()
+    curves = run(agent, tabular(Estimator()), seeds=4, budget=8 * 4 * 2, evaluations=2).curves.sort_by("env_steps")
+    sizes, largest = (
+        curves.filter(pc.field("name") == f"train/{name}")["value"].to_numpy()
+        for name in ("effective_sample_size", "largest_weight")
+    )
     assert sizes[:4] == pytest.approx(4.0)
     assert largest[:4] == pytest.approx(1.0)
     assert ((sizes[4:] >= 1.0) & (sizes[4:] < 3.99)).all()
