@@ -71,13 +71,25 @@ def begin_pass(seats: Seats, particles: Tensor, batch: int, reduction: Numeric, 
     )
 
 
-def members(seats: Seats, batch: int) -> Tensor:
-    """Indices [R, n] of the coming batch."""
-    lanes = torch.arange(batch, device=seats.order.device)
-    return seats.order.gather(1, seats.start[:, None] + lanes)
+def take(whole: Tensor, seats: Seats, batch: int | None) -> Tensor:
+    """The coming batch's part [R, n, ...] of what there is of all particles [R, N, ...]; None: all of them."""
+    return whole if batch is None else torch.take_along_dim(whole, _members(whole, seats, batch), dim=1)
 
 
-def advance(seats: Seats, batch: int) -> Seats:
+def put(whole: Tensor, part: Tensor, seats: Seats, batch: int | None) -> Tensor:
+    """`whole` [R, N, ...] with the coming batch's part [R, n, ...] put in."""
+    return part if batch is None else whole.scatter(1, _members(whole, seats, batch).expand_as(part), part)
+
+
+def _members(whole: Tensor, seats: Seats, batch: int) -> Tensor:
+    lanes = torch.arange(batch, device=whole.device)
+    indices = seats.order.gather(1, seats.start[:, None] + lanes)
+    return indices.view(*indices.shape, *(1,) * (whole.dim() - 2))
+
+
+def advance(seats: Seats, batch: int | None) -> Seats:
     """After the batch has moved."""
+    if batch is None:
+        return seats
     start = seats.start + batch
     return seats._replace(start=torch.where(start < seats.alive.sum(-1), start, 0))

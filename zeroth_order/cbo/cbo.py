@@ -22,11 +22,10 @@ moves all particles and not the batch alone. What is off by default:
     9  X^i  <- a step towards Y^i                                after line 5     (`memory`)
    10  the constraint: a penalty in line 3, or a drift after line 9               (`constraint`)
 
-Deviations: the drifts of lines 5, 6 and 9 act one after the other (Lie splitting), the papers add them up: the same to
-first order in dt, and each can be exact. The noise of the second paper when the consensus stalls is left out; the batch
-size divides N. A particle whose query failed has weight 0 and still drifts; if all of a batch failed, that run stays as
-it is. A particle that would leave the range of floating-point numbers stays where it is, so that one diverging run of a
-sweep does not end the others.
+Deviations (more in cbo.md): the drifts of lines 5, 6 and 9 act one after the other (Lie splitting), the papers add them
+up. The second paper's noise when the consensus stalls is left out; the batch size divides N. A particle whose query
+failed has weight 0 and still drifts; if all of a batch failed, that run stays as it is. A particle that would leave the
+range of floating-point numbers stays where it is, so that one diverging run of a sweep does not end the others.
 """
 
 from dataclasses import dataclass
@@ -37,15 +36,14 @@ from torch import Tensor
 
 from envs.algorithm import Decay, Metrics, Numeric, Schedule, along_runs, check_range
 from envs.random import Stream
-from zeroth_order.cbo import fused
-from zeroth_order.cbo.batches import Seats, advance, all_seated, begin_pass, members
-from zeroth_order.cbo.consensus import consensus_point
+from zeroth_order.cbo import fused, swarm
+from zeroth_order.cbo.batches import Seats, advance, all_seated, begin_pass, put, take
+from zeroth_order.cbo.consensus import consensus_point, softmin
 from zeroth_order.cbo.constraints import Constraint, Unconstrained
 from zeroth_order.cbo.correction import Correction, NoCorrection
-from zeroth_order.cbo.memory import Memory, NoMemory
-from zeroth_order.cbo.noise import Anisotropic, Euler, Noise, Step
+from zeroth_order.cbo.memory import Memory, NoMemory, improved
+from zeroth_order.cbo.noise import Anisotropic, Euler, Isotropic, Noise, Step
 from zeroth_order.cbo.schedules import Alpha, Growth
-from zeroth_order.cbo.swarm import agreed, gaussian, normals, recalled, report, settle, stored, without_stream
 from zeroth_order.core import Optimizer, succeeded
 
 
@@ -139,7 +137,7 @@ class CBO(Optimizer):
 
     def init(self, x0: Tensor, stream: Stream) -> CBOState:
         """Particles around x0 [R, d]."""
-        particles = gaussian(x0, self.spread, self.particles, stream)  # l.1
+        particles = swarm.gaussian(x0, self.spread, self.particles, stream)  # l.1
         best = particles if self.memory.remembers else particles[:, :0]
         unknown = torch.full_like(best[..., 0], torch.finfo(best.dtype).max)
         kept = (self.batch or self.particles) if self.correction.asks else 0
@@ -165,22 +163,22 @@ class CBO(Optimizer):
             return self._tell_at_consensus(state, feedback)
         values = self.constraint.penalised(points, feedback.values)  # l.10
         success = succeeded(values)
-        if fused.pays(self, points):
-            moved, consensus, metrics = fused.step(self, state, values)
-            consensus = agreed(consensus, state.consensus, success)
-            return state._replace(particles=moved, consensus=consensus, t=state.t + 1), metrics
+        if self._is_plain and fused.pays(points, self.particles):
+            return self._fused(state, points, values)
         known, known_values = points, values
         if self.memory.remembers:
-            state = self._remembered(state, points, values)
-            known = self._of_batch(state, state.best)
-            known_values = recalled(self._of_batch(state, state.best_values))
+            known, best_values = self._of_batch(state, state.best), self._of_batch(state, state.best_values)
+            known, best_values = improved(points, swarm.stored(values, best_values), known, best_values)  # l.7
+            known_values = swarm.recalled(best_values)
+            state = self._with(state, best=known, best_values=best_values)
         consensus = consensus_point(known, known_values, self.alpha.of(self._steps(state), known_values))  # l.3, l.4
-        state = state._replace(consensus=agreed(consensus, state.consensus, success))
-        metrics = report(points, state.consensus, success)
+        state = state._replace(consensus=swarm.agreed(consensus, state.consensus, success))
+        metrics = swarm.report(points, state.consensus, success)
         if self.wants_gradients:
-            state = self._descended(state, points, feedback.gradients)
+            moved = points - along_runs(self.gradient * self.dt, points) * feedback.gradients  # l.6
+            state = self._with(state, particles=torch.where(torch.isfinite(moved), moved, points))
         if self.correction.asks:
-            return state._replace(values=stored(values, state.values), t=state.t + 1), metrics
+            return state._replace(values=swarm.stored(values, state.values), t=state.t + 1), metrics
         return self._moved(state, success, 1.0), metrics
 
     def recommend(self, state: CBOState) -> Tensor:
@@ -189,12 +187,12 @@ class CBO(Optimizer):
 
     def pack(self, state: CBOState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
-        return without_stream(state)
+        return swarm.without_stream(state)
 
     def _tell_at_consensus(self, state: CBOState, feedback: Any) -> tuple[CBOState, Metrics]:
         """The second half of a step with a correction; where f(c) failed, H = 1."""
-        success = succeeded(recalled(state.values))
-        metrics = report(self._of_batch(state, state.particles), state.consensus, success)
+        success = succeeded(swarm.recalled(state.values))
+        metrics = swarm.report(self._of_batch(state, state.particles), state.consensus, success)
         at_consensus = feedback.values.to(state.values)
         factor = self.correction(state.values - at_consensus)
         factor = torch.where(succeeded(at_consensus), factor, 1.0)[..., None]  # l.8
@@ -204,32 +202,30 @@ class CBO(Optimizer):
         x = state.particles if self.full else self._of_batch(state, state.particles)
         whole = self.full or not self.memory.remembers
         best = state.best if whole else self._of_batch(state, state.best)
-        xi = normals(state.stream, x.shape[1], x)
+        xi = swarm.normals(state.stream, x.shape[1], x)
         p = along_runs(self.drift * self.dt, x) * factor
         s = along_runs(self.sigma(self._steps(state)) * self.dt**0.5, x)
         moved = self.step(x, x - state.consensus[:, None], xi, p, s, self.noise)  # l.5
         after = self.particles + 1  # lanes beyond those of xi and of the order
         moved = self.memory.pull(moved, best, state.stream, after, self.dt, self.step, self.noise)  # l.9
-        moved = settle(x, self.constraint.steer(x, moved, self.dt), success)  # l.10
-        particles = moved if self.full else self._into_batch(state, state.particles, moved)
-        seats = _seats(state) if self.batch is None else advance(_seats(state), self.batch)
-        return state._replace(particles=particles, **seats._asdict(), t=state.t + 1)
+        moved = swarm.settle(x, self.constraint.steer(x, moved, self.dt), success)  # l.10
+        state = state._replace(particles=moved) if self.full else self._with(state, particles=moved)
+        return state._replace(**advance(_seats(state), self.batch)._asdict(), t=state.t + 1)
 
-    def _remembered(self, state: CBOState, points: Tensor, values: Tensor) -> CBOState:
-        best, best_values = self._of_batch(state, state.best), self._of_batch(state, state.best_values)
-        values = stored(values, best_values)
-        better = values < best_values
-        best = torch.where(better[..., None], points, best)  # l.7
-        return state._replace(
-            best=self._into_batch(state, state.best, best),
-            best_values=self._into_batch(state, state.best_values, torch.where(better, values, best_values)),
-        )
+    def _fused(self, state: CBOState, points: Tensor, values: Tensor) -> tuple[CBOState, Metrics]:
+        """Lines 3 to 5 in one kernel."""
+        alpha, p, s = self.alpha.of(state.t, values), self.drift * self.dt, self.sigma(state.t) * self.dt**0.5
+        weights, isotropic = softmin(values, alpha), isinstance(self.noise, Isotropic)
+        moved, consensus, square = fused.step(points, state.consensus, weights, p, s, isotropic, state.stream)
+        state = state._replace(particles=moved, consensus=consensus, t=state.t + 1)
+        return state, swarm.metrics_of(square, succeeded(values))
 
-    def _descended(self, state: CBOState, points: Tensor, gradients: Tensor) -> CBOState:
-        """A gradient that is not finite is left out."""
-        moved = points - along_runs(self.gradient * self.dt, points) * gradients  # l.6
-        moved = torch.where(torch.isfinite(moved), moved, points)
-        return state._replace(particles=self._into_batch(state, state.particles, moved))
+    @property
+    def _is_plain(self) -> bool:
+        """Whether a step is lines 3 to 5 alone, with all particles, as the fused kernel has them."""
+        pieces = (self.step, self.memory, self.correction, self.constraint)
+        usual = isinstance(self.noise, Isotropic | Anisotropic) and not self.wants_gradients
+        return self.batch is None and usual and pieces == (Euler(), NoMemory(), NoCorrection(), Unconstrained())
 
     def _steps(self, state: CBOState) -> int:
         """Whole steps so far."""
@@ -241,15 +237,12 @@ class CBO(Optimizer):
 
     def _of_batch(self, state: CBOState, whole: Tensor) -> Tensor:
         """The batch's part [R, K, ...] of what there is of all particles [R, N, ...]."""
-        return whole if self.batch is None else torch.take_along_dim(whole, self._indices(state, whole), dim=1)
+        return take(whole, _seats(state), self.batch)
 
-    def _into_batch(self, state: CBOState, whole: Tensor, part: Tensor) -> Tensor:
-        """`whole` [R, N, ...] with the batch's part [R, K, ...] put in."""
-        return part if self.batch is None else whole.scatter(1, self._indices(state, whole).expand_as(part), part)
-
-    def _indices(self, state: CBOState, whole: Tensor) -> Tensor:
-        indices = members(_seats(state), self.batch or self.particles)
-        return indices.view(*indices.shape, *(1,) * (whole.dim() - 2))
+    def _with(self, state: CBOState, **parts: Tensor) -> CBOState:
+        """The state with the batch's parts [R, K, ...] of what there is of all particles put in."""
+        whole: Any = {name: put(getattr(state, name), part, _seats(state), self.batch) for name, part in parts.items()}
+        return state._replace(**whole)
 
 
 def _seats(state: CBOState) -> Seats:

@@ -12,12 +12,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from envs.algorithm import Numeric, along_runs, check_range
 from envs.random import Stream
 from zeroth_order.cbo.noise import Noise, Step
 from zeroth_order.cbo.swarm import normals
+
+
+def improved(x: Tensor, values: Tensor, best: Tensor, best_values: Tensor) -> tuple[Tensor, Tensor]:
+    """Personal bests [R, K, d] and their values [R, K] after x was evaluated; values are finite, as `stored` ones."""
+    better = values < best_values
+    return torch.where(better[..., None], x, best), torch.where(better, values, best_values)
 
 
 class Memory(ABC):

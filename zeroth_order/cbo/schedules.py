@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from envs.algorithm import Decay, Numeric, check_range
-from zeroth_order.cbo.consensus import effective_samples, softmin
 from zeroth_order.core import failed_to_inf, succeeded
 
 
@@ -76,16 +75,17 @@ class EffectiveSamples(Alpha):
     def of(self, t: int, values: Tensor) -> Tensor:
         """[R] float64."""
         values = failed_to_inf(values.double())
-        number = succeeded(values).sum(-1)
-        regret = torch.where(succeeded(values), values - values.amin(-1, keepdim=True), 0.0)
+        regret = values - values.amin(-1, keepdim=True)
         share = torch.as_tensor(self.share, dtype=regret.dtype, device=regret.device)
+        wanted = share * succeeded(values).sum(-1)
         # Weights in [e^-b, 1] have a size of at least n e^-b; those of all but the best are below e^-100 at the top.
-        low = -share.log() / regret.amax(-1)
+        low = -share.log() / torch.where(succeeded(values), regret, 0.0).amax(-1)
         high = 100 / torch.where(regret > 0, regret, torch.inf).amin(-1)
         low, high = (bound.clamp(1 / self.ceiling, self.ceiling).log() for bound in (low, high))
         for _ in range(self.halvings):
             middle = (low + high) / 2
-            enough = effective_samples(softmin(values, middle.exp())) > share * number
+            weights = torch.exp(-middle.exp()[:, None] * regret)
+            enough = weights.sum(-1).square() > wanted * weights.square().sum(-1)
             low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
         return high.exp()
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, along_runs
 from envs.random import Stream
+from zeroth_order.cbo import fused
 from zeroth_order.core import succeeded
 
 
@@ -17,6 +18,8 @@ def as_tensor(value: Numeric, like: Tensor) -> Tensor:
 
 def normals(stream: Stream, count: int, like: Tensor, first: int = 0) -> Tensor:
     """Standard normals [R, count, d] of the iteration, one lane per particle from `first` on; d and type of `like`."""
+    if fused.pays(like, count):
+        return fused.normals(stream, first, count, like)
     lanes = torch.arange(first, first + count, device=like.device)
     return stream.spread(lanes).normal(like.shape[-1], dtype=like.dtype)
 
@@ -55,8 +58,12 @@ def report(points: Tensor, consensus: Tensor, success: Tensor) -> Metrics:
     The consensus is [R, d], or [R, K, d] where every point has its own.
     """
     centre = consensus[:, None] if consensus.dim() == 2 else consensus
-    distance = torch.linalg.vector_norm(points - centre, dim=-1)
-    return {"diameter": distance.square().mean(-1).sqrt(), "failed": 1 - success.to(points.dtype).mean(-1)}
+    return metrics_of(torch.linalg.vector_norm(points - centre, dim=-1).square(), success)
+
+
+def metrics_of(square: Tensor, success: Tensor) -> Metrics:
+    """The same, of squared distances [R, K]."""
+    return {"diameter": square.mean(-1).sqrt(), "failed": 1 - success.to(square.dtype).mean(-1)}
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
