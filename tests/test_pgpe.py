@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from envs.algorithm import Schedule
 from envs.random import streams
 from zeroth_order import PGPE, ClipUp, Values
-from zeroth_order.pgpe import PGPEState, centred_ranks
+from zeroth_order.evolution.pgpe import PGPEState
+from zeroth_order.evolution.shaping import centred_ranks
 
 F64 = torch.float64
 
@@ -28,7 +29,7 @@ def gaussian_grid(nodes: int, dim: int) -> tuple[Tensor, Tensor]:
 def told(algorithm: PGPE, mu: Tensor, sigma: Tensor, eps: Tensor, f: Any) -> tuple[PGPEState, dict[str, Tensor]]:
     """The state after one iteration in which run r has the deviations eps [R, n, d]."""
     runs = len(eps)
-    state = PGPEState(mu.expand(runs, -1), sigma.expand(runs, -1), torch.zeros(runs, len(mu), dtype=F64), 0)
+    state = PGPEState(mu.expand(runs, -1), sigma.expand(runs, -1), algorithm.step.start(mu.expand(runs, -1)), 0)
     points = torch.cat((mu + eps, mu - eps), 1)
     return algorithm.tell(state, points, Values(f(points)))
 
@@ -135,7 +136,7 @@ def test_one_pair_left_moves_mu_alone_and_none_moves_nothing() -> None:
     none, _ = algorithm.tell(one, points, Values(torch.full((1, 4), torch.nan)))
     assert torch.equal(none.mu, one.mu)
     assert torch.equal(none.sigma, one.sigma)
-    assert torch.equal(none.velocity, one.velocity)
+    assert torch.equal(none.moments, one.moments)
 
 
 def test_sigma_changes_by_at_most_its_share() -> None:
@@ -149,17 +150,16 @@ def test_sigma_changes_by_at_most_its_share() -> None:
 
 def test_clipup_by_hand() -> None:
     """A normalized step, then momentum that reaches the speed limit, then a turn; a zero gradient only slows down."""
-    step, velocity = ClipUp(momentum=0.9, max_speed=1.5), torch.zeros(1, 2, dtype=F64)
-    velocity = step(torch.tensor([[30.0, 40.0]], dtype=F64), velocity, 0.1)
+    step, moments = ClipUp(momentum=0.9, max_speed=1.5), torch.zeros(1, 1, 2, dtype=F64)
+    velocity, moments = step(torch.tensor([[30.0, 40.0]], dtype=F64), moments, 0.1, 0)
     assert_close(velocity, torch.tensor([[-0.06, -0.08]], dtype=F64))
-    velocity = step(torch.tensor([[0.003, 0.004]], dtype=F64), velocity, 0.1)
+    velocity, moments = step(torch.tensor([[0.003, 0.004]], dtype=F64), moments, 0.1, 1)
     assert_close(velocity, torch.tensor([[-0.09, -0.12]], dtype=F64))  # 0.19 is cut to 0.15
-    assert_close(step(torch.zeros(1, 2, dtype=F64), velocity, 0.1), 0.9 * velocity)
-    turned = step(torch.tensor([[-5.0, 0.0]], dtype=F64), velocity, 0.1)
+    assert_close(step(torch.zeros(1, 2, dtype=F64), moments, 0.1, 2)[0], 0.9 * velocity)
+    turned, _ = step(torch.tensor([[-5.0, 0.0]], dtype=F64), moments, 0.1, 2)
     assert_close(turned, torch.tensor([[0.019, -0.108]], dtype=F64))
-    assert torch.equal(
-        step(torch.zeros(1, 2, dtype=F64), torch.zeros(1, 2, dtype=F64), 0.1), torch.zeros(1, 2).double()
-    )
+    still, _ = step(torch.zeros(1, 2, dtype=F64), torch.zeros(1, 1, 2, dtype=F64), 0.1, 0)
+    assert torch.equal(still, torch.zeros(1, 2, dtype=F64))
 
 
 def test_clipup_accumulates_in_the_state() -> None:

@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 from envs.random import streams
 from zeroth_order import CMAES, Values
-from zeroth_order.cma_es import Engine
+from zeroth_order.evolution.pycma import Engine
 
 KERNELS = """
 import numba, torch, envs, rl

@@ -13,13 +13,13 @@ from zeroth_order.cbo import (
     MirrorCBO,
     PolarizedCBO,
 )
-from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer, Values
+from zeroth_order.evolution import CMAES, PGPE
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
-from zeroth_order.pgpe import PGPE, ClipUp
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
+from zeroth_order.steps import ClipUp
 
 __all__ = [
     "ALGORITHMS",

@@ -11,11 +11,10 @@ from zeroth_order.cbo import (
     MirrorCBO,
     PolarizedCBO,
 )
-from zeroth_order.cma_es import CMAES
 from zeroth_order.core import Objective, Optimizer
+from zeroth_order.evolution import CMAES, PGPE
 from zeroth_order.objectives import SYNTHETIC
 from zeroth_order.objectives.policy_return import PolicyReturn
-from zeroth_order.pgpe import PGPE
 from zeroth_order.random_search import RandomSearch
 
 ALGORITHMS: Registry[type[Optimizer]] = Registry(

@@ -22,7 +22,6 @@ The limit on changes of sigma, which keeps it positive, is Toklu et al.'s. A pai
 with no pair left nothing changes, and with only one sigma stays.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,57 +31,8 @@ from torch import Tensor
 from envs.algorithm import Metrics, Numeric, Schedule, along_runs, check_range
 from envs.random import Stream
 from zeroth_order.core import Optimizer, succeeded
-
-
-class Step(ABC):
-    """How mu follows its gradient."""
-
-    @abstractmethod
-    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
-        """The next velocity [R, d], which is the step of mu."""
-
-
-@dataclass(frozen=True)
-class Plain(Step):
-    """Gradient descent (Sehnke et al.)."""
-
-    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
-        """-gamma g."""
-        return -along_runs(gamma, gradient) * gradient
-
-
-@dataclass(frozen=True)
-class ClipUp(Step):
-    """Normalized gradient, momentum, and a limit on the speed (Toklu et al.)."""
-
-    momentum: Numeric = 0.9
-    """Share of the velocity that is kept, in [0, 1]. Paper: 0.9."""
-    max_speed: Numeric = 2.0
-    """Largest norm of a step in units of gamma_t, > 0. Paper: 2."""
-
-    def __post_init__(self) -> None:
-        check_range("momentum", self.momentum, 0.0, 1.0)
-        check_range("max_speed", self.max_speed, 0.0, open_low=True)
-
-    def __call__(self, gradient: Tensor, velocity: Tensor, gamma: Numeric) -> Tensor:
-        """The velocity, clipped."""
-        gamma = along_runs(gamma, gradient)
-        unit = torch.nn.functional.normalize(gradient, dim=-1, eps=torch.finfo(gradient.dtype).tiny)
-        moved = along_runs(self.momentum, velocity) * velocity - gamma * unit
-        limit = along_runs(self.max_speed, moved) * gamma
-        return moved * (limit / moved.norm(dim=-1, keepdim=True)).clamp(max=1.0)
-
-
-def centred_ranks(values: Tensor, counts: Tensor) -> Tensor:
-    """Ranks in [-1/2, 1/2], the best -1/2, of finite `values` [R, n] among those of them that count, [R, n] bool.
-
-    Equal values share the mean of their ranks; those that do not count have 0.
-    """
-    both = (counts[:, :, None] & counts[:, None]).to(values.dtype)
-    difference = values[:, :, None] - values[:, None]
-    better_minus_worse = (torch.sign(difference) * both).sum(-1)
-    others = (counts.sum(-1, keepdim=True) - 1).clamp(min=1)
-    return better_minus_worse / (2 * others)
+from zeroth_order.evolution.shaping import centred_ranks
+from zeroth_order.steps import Plain, Step
 
 
 class PGPEState(NamedTuple):
@@ -92,8 +42,8 @@ class PGPEState(NamedTuple):
     """[R, d]"""
     sigma: Tensor
     """[R, d] > 0"""
-    velocity: Tensor
-    """[R, d] last step of mu."""
+    moments: Tensor
+    """[R, slots, d] of the step."""
     t: int
 
 
@@ -130,7 +80,7 @@ class PGPE(Optimizer):
     def init(self, x0: Tensor, stream: Stream) -> PGPEState:
         """N(x0, sigma0^2 I) at x0 [R, d]."""
         sigma = along_runs(self.sigma0, x0) * torch.ones_like(x0)
-        return PGPEState(x0, sigma, torch.zeros_like(x0), 0)
+        return PGPEState(x0, sigma, self.step.start(x0), 0)
 
     def ask(self, state: PGPEState, stream: Stream) -> tuple[Tensor, PGPEState]:
         """Points [R, 2 n, d]: all mu + eps_j, then all mu - eps_j."""
@@ -157,9 +107,9 @@ class PGPE(Optimizer):
         sigma = state.sigma[:, None]
         g_sigma = (advantage * (eps**2 - sigma**2) / sigma).sum(1) / some  # l.5
 
-        moved = self.step(g_mu, state.velocity, self.gamma(state.t))
-        velocity = torch.where(count > 0, moved, state.velocity)
-        mu = torch.where(count > 0, state.mu + velocity, state.mu)  # l.6
+        displacement, moments = self.step(g_mu, state.moments, self.gamma(state.t), state.t)
+        moments = torch.where(count[..., None] > 0, moments, state.moments)
+        mu = torch.where(count > 0, state.mu + displacement, state.mu)  # l.6
         limit = along_runs(self.max_change, state.sigma) * state.sigma
         change = torch.clamp(along_runs(self.alpha_sigma, g_sigma) * g_sigma, -limit, limit)
         metrics = {
@@ -167,7 +117,7 @@ class PGPE(Optimizer):
             "step_norm": (mu - state.mu).norm(dim=-1),
             "failed": 1 - counts.to(points.dtype).mean(-1),
         }
-        return PGPEState(mu, state.sigma - change, velocity, state.t + 1), metrics  # l.7
+        return PGPEState(mu, state.sigma - change, moments, state.t + 1), metrics  # l.7
 
     def utilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """u [R, 2 n], 0 in dropped pairs, and which pairs count, [R, n] bool."""

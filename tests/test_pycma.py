@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.random import Stream, streams
 from zeroth_order import CMAES, Values
-from zeroth_order.cma_es import CMAESState
+from zeroth_order.evolution.pycma import CMAESState
 
 
 def ellipsoid(points: Tensor) -> Tensor:
