@@ -107,7 +107,11 @@ class Stream(NamedTuple):
         return ((self.words(size, start) >> 9).to(dtype) + 0.5) * 2.0**-23
 
     def normal(self, size: int, start: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Standard normals, [R, *L, size], from consecutive pairs of uniforms."""
+        """Standard normals, [R, *L, size], from consecutive pairs of uniforms; on a CPU by a kernel, up to rounding."""
+        if self.seeds.device.type == "cpu" and dtype in (torch.float32, torch.float64):
+            from envs.fused.normals import normals  # it imports this module
+
+            return normals(self, size, start, dtype)
         return box_muller(self.uniform(size + size % 2, start, dtype))[..., :size]
 
 

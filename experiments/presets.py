@@ -9,7 +9,7 @@ from experiments.algorithms import ALGORITHMS
 from experiments.paper_tasks import PAPER_TASKS, PaperTask
 from experiments.settings import FAITHFUL, PRACTICAL, Mode, Setting
 from rl import External, PolicyGradient
-from zeroth_order import CBO, CMAES
+from zeroth_order import CBO, PyCMA
 from zeroth_order.cbo import Growth
 
 TUNING_SEEDS = tuple(range(1_000, 1_016))
@@ -125,7 +125,7 @@ PRESETS: dict[str, Preset] = {
         target=195.0,
         practical={
             "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.4), spread=2.0)),
-            "cma-es": Setting(CMAES(sigma0=1.0)),
+            "cma-es": Setting(PyCMA(sigma0=1.0)),
         },
         tuning_seeds=TUNING_SEEDS,
     ),

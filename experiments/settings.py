@@ -29,7 +29,7 @@ from rl import (
     time_baseline,
 )
 from rl.npg import Normalized
-from zeroth_order import CBO, CMAES, PGPE, ClipUp, RandomSearch
+from zeroth_order import CBO, PGPE, ClipUp, PyCMA, RandomSearch
 
 Mode: TypeAlias = Literal["faithful", "practical"]
 
@@ -66,7 +66,7 @@ FAITHFUL: dict[str, Setting] = {
         A2C,
         TRPO,
         CBO,
-        CMAES,
+        PyCMA,
         PGPE,
         RandomSearch,
     )

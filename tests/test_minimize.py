@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zeroth_order import CBO, CMAES, Optimizer, RandomSearch, minimize
+from zeroth_order import CBO, Optimizer, PyCMA, RandomSearch, minimize
 
-OPTIMIZERS = [CBO(), CMAES(), RandomSearch(points=7)]
+OPTIMIZERS = [CBO(), PyCMA(), RandomSearch(points=7)]
 
 
 class Recorded:
@@ -59,7 +59,7 @@ def test_when_everything_fails_the_start_is_returned() -> None:
 def test_solves() -> None:
     best = minimize(Recorded(), bounds=(-5, 5), dim=5, budget=10_000)
     assert best.fun < 0.05
-    best = minimize(Recorded(), bounds=(-5, 5), dim=5, algorithm=CMAES(), budget=10_000)
+    best = minimize(Recorded(), bounds=(-5, 5), dim=5, algorithm=PyCMA(), budget=10_000)
     assert best.fun < 1e-10
     assert best.queries < 10_000
     assert {"tolfun", "tolfunhist"} & best.stop.keys()

@@ -8,33 +8,33 @@ from cma.sigma_adaptation import CMAAdaptSigmaCSA
 from torch import Tensor
 
 from envs.random import Stream, streams
-from zeroth_order import CMAES, Values
-from zeroth_order.evolution.pycma import CMAESState
+from zeroth_order import PyCMA, Values
+from zeroth_order.evolution.pycma import PyCMAState
 
 
 def ellipsoid(points: Tensor) -> Tensor:
     return (points**2 * 10.0 ** torch.arange(points.shape[-1])).sum(-1)
 
 
-def begin(algorithm: CMAES, runs: int = 2, dim: int = 4) -> tuple[CMAESState, Stream]:
+def begin(algorithm: PyCMA, runs: int = 2, dim: int = 4) -> tuple[PyCMAState, Stream]:
     stream = streams(range(runs))
     return algorithm.init(torch.ones(runs, dim, dtype=torch.float64), stream), stream
 
 
 def test_it_is_pycma() -> None:
     """With the same normals pycma, driven as its manual says, is at the same mean after 40 generations."""
-    state, stream = begin(CMAES(sigma0=0.5), runs=1)
+    state, stream = begin(PyCMA(sigma0=0.5), runs=1)
     rows: list[np.ndarray] = []
     options = {"randn": lambda *shape: rows[-1], "seed": np.nan, "verbose": -10, "AdaptSigma": CMAAdaptSigmaCSA}
     peer = cma.CMAEvolutionStrategy(4 * [1.0], 0.5, options)
     lanes = torch.arange(peer.popsize)
     for t in range(40):
-        points, state = CMAES().ask(state, stream)
+        points, state = PyCMA().ask(state, stream)
         rows.append(stream.at(t).spread(lanes).normal(4, dtype=torch.float64)[0].numpy())
         asked = peer.ask()
         assert np.array_equal(points[0].numpy(), asked)
         values = ellipsoid(points)
-        state, metrics = CMAES().tell(state, points, Values(values))
+        state, metrics = PyCMA().tell(state, points, Values(values))
         peer.tell(asked, values[0].tolist())
     assert np.array_equal(state.mean[0].numpy(), peer.result.xfavorite)
     assert metrics["sigma"].item() == peer.sigma
@@ -42,15 +42,15 @@ def test_it_is_pycma() -> None:
 
 @pytest.mark.parametrize("dim", [1, 2, 5, 300])
 def test_population_follows_the_dimension(dim: int) -> None:
-    state, stream = begin(CMAES(), dim=dim)
-    points, _ = CMAES().ask(state, stream)
+    state, stream = begin(PyCMA(), dim=dim)
+    points, _ = PyCMA().ask(state, stream)
     assert points.shape == (2, 4 + int(3 * np.log(dim)), dim)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.7e308, -1.7e308])
 def test_a_failure_ranks_last_whatever_the_scale(offset: float) -> None:
     """NaN in place of the worst value changes nothing; NaN in place of the best one makes it the worst."""
-    algorithm = CMAES(popsize=6)
+    algorithm = PyCMA(popsize=6)
 
     def mean(failed: int, worst: float) -> Tensor:
         state, stream = begin(algorithm)
@@ -67,7 +67,7 @@ def test_a_failure_ranks_last_whatever_the_scale(offset: float) -> None:
 
 
 def test_reasons_to_stop_are_pycmas() -> None:
-    algorithm = CMAES(sigma0=torch.tensor([0.5, 0.5]))
+    algorithm = PyCMA(sigma0=torch.tensor([0.5, 0.5]))
     state, stream = begin(algorithm, dim=2)
     assert algorithm.stop(state) == {}
     for _ in range(150):
@@ -86,21 +86,21 @@ def test_reasons_to_stop_are_pycmas() -> None:
 
 def test_a_frozen_recommendation_survives_a_resume() -> None:
     """Whoever drives an optimizer may keep a run's tensors as they were; the replay does not know."""
-    state, stream = begin(CMAES())
-    points, state = CMAES().ask(state, stream)
-    told, _ = CMAES().tell(state, points, Values(ellipsoid(points)))
+    state, stream = begin(PyCMA())
+    points, state = PyCMA().ask(state, stream)
+    told, _ = PyCMA().tell(state, points, Values(ellipsoid(points)))
     frozen = told._replace(mean=state.mean)
-    restored = CMAES().unpack(begin(CMAES())[0], CMAES().pack(frozen))
-    assert torch.equal(CMAES().recommend(restored), state.mean)
+    restored = PyCMA().unpack(begin(PyCMA())[0], PyCMA().pack(frozen))
+    assert torch.equal(PyCMA().recommend(restored), state.mean)
 
 
 @pytest.mark.parametrize("dim", [4, 300])
 def test_generations_that_failed_leave_nothing_behind(dim: int) -> None:
     """pycma files what it has sent until it is told, and at d = 300 its own choice of step-size adaptation would not
     allow to ask again; but a run that has stopped is asked for as long as others go on."""
-    state, stream = begin(CMAES(), dim=dim)
+    state, stream = begin(PyCMA(), dim=dim)
     for t in range(20):
-        points, state = CMAES().ask(state, stream)
+        points, state = PyCMA().ask(state, stream)
         values = ellipsoid(points[..., :4]) if t < 4 else torch.full(points.shape[:2], torch.nan)
-        state, _ = CMAES().tell(state, points, Values(values))
+        state, _ = PyCMA().tell(state, points, Values(values))
     assert all(len(engine.strategy.sent_solutions) == 0 for engine in state.engines)

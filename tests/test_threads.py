@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from envs.random import streams
-from zeroth_order import CMAES, Values
+from zeroth_order import PyCMA, Values
 from zeroth_order.evolution.pycma import Engine
 
 KERNELS = """
@@ -57,7 +57,7 @@ def test_cma_es_computes_on_one_blas_thread_and_gives_the_others_back(monkeypatc
 
     spy("ask")
     spy("tell")
-    algorithm, stream = CMAES(), streams([0, 1])
+    algorithm, stream = PyCMA(), streams([0, 1])
     with pools.limit(limits=2):
         before = [pool["num_threads"] for pool in pools.info()]
         state = algorithm.init(torch.ones(2, 3, dtype=torch.float64), stream)

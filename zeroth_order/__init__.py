@@ -14,7 +14,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer, Values
-from zeroth_order.evolution import CMAES, PGPE
+from zeroth_order.evolution import PGPE, PyCMA
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
 from zeroth_order.random_search import RandomSearch
@@ -25,7 +25,6 @@ __all__ = [
     "ALGORITHMS",
     "CBO",
     "CBS",
-    "CMAES",
     "OBJECTIVES",
     "PGPE",
     "Ackley",
@@ -44,6 +43,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "PolarizedCBO",
+    "PyCMA",
     "RandomSearch",
     "Rastrigin",
     "Rosenbrock",

@@ -12,7 +12,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer
-from zeroth_order.evolution import CMAES, PGPE
+from zeroth_order.evolution import PGPE, PyCMA
 from zeroth_order.objectives import SYNTHETIC
 from zeroth_order.objectives.policy_return import PolicyReturn
 from zeroth_order.random_search import RandomSearch
@@ -31,7 +31,7 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
             DeltaCBO,
             ConsensusFreezing,
             ConsensusHopping,
-            CMAES,
+            PyCMA,
             PGPE,
             RandomSearch,
         )

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import CBO, CMAES, Growth, Isotropic, Optimizer, RandomSearch, Values
+from zeroth_order import CBO, Growth, Isotropic, Optimizer, PyCMA, RandomSearch, Values
 
 GOLDEN: list[tuple[Optimizer, list[list[list[float]]]]] = [
     (
@@ -34,7 +34,7 @@ GOLDEN: list[tuple[Optimizer, list[list[list[float]]]]] = [
         ],
     ),
     (
-        CMAES(sigma0=0.5),
+        PyCMA(sigma0=0.5),
         [
             [[1.2833571996842532, -0.9239265188927408], [0.3842939749404118, 2.8696835380502055]],
             [[1.1990462398186796, -0.5917553801765575], [0.7344822337835739, 2.0927969407942553]],

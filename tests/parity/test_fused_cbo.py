@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from envs.algorithm import Schedule
 from envs.random import Purpose, streams
-from zeroth_order import CBO, Anisotropic, ConsensusHopping, Growth, Isotropic, PolarizedCBO, Values
+from zeroth_order import CBO, Anisotropic, Growth, Isotropic, Values
 from zeroth_order.cbo import (
     EffectiveSamples,
     Exact,
@@ -85,37 +85,7 @@ def test_a_particle_that_would_leave_the_numbers_stays(monkeypatch: pytest.Monke
     assert torch.equal(found[-1][0], found[-2][0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("dim", [1, 2, 7, 256, 259, 601])
-def test_the_same_normals(dim: int, dtype: torch.dtype) -> None:
-    """Of every lane, of seeds of more than 32 bits, and of counters that differ between runs."""
-    root = streams([3, 2**40 + 5, 7]).fold(Purpose.ASK).at(torch.tensor([5, 2**31, 0]))
-    expected = root.spread(torch.arange(4, 10)).normal(dim, dtype=dtype)
-    found = fused.normals(root, 4, 6, torch.empty(3, dim, dtype=dtype))
-    assert found.dtype == dtype
-    assert_close(found, expected, rtol=0.0, atol=TOLERANCE[dtype])
-
-
-def test_large_swarms_of_every_kind_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x0 = torch.ones(2, 5, dtype=torch.float64)
-    for algorithm in (
-        PolarizedCBO(),
-        ConsensusHopping(),
-        CBO(memory=PersonalBest()),
-    ):
-        found = []
-        for smallest in (PLAIN, FUSED):
-            monkeypatch.setattr(fused, "SMALLEST", smallest)
-            root = streams([0, 1])
-            state: Any = algorithm.init(x0, root.fold(Purpose.INITIAL))
-            for t in range(3):
-                points, state = algorithm.ask(state, root.fold(Purpose.ASK).at(t))
-                state, _ = algorithm.tell(state, points, Values((points**2).sum(-1)))
-            found.append(points)
-        assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
-
-
-def test_where_the_kernels_are_worth_it() -> None:
+def test_where_the_kernel_is_worth_it() -> None:
     """It must not depend on the number of runs."""
     large, small = torch.zeros(1, fused.SMALLEST // 50), torch.zeros(1000, fused.SMALLEST // 50 - 1)
     assert fused.pays(large, 50)

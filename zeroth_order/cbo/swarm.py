@@ -7,7 +7,6 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, along_runs
 from envs.random import Stream
-from zeroth_order.cbo import fused
 from zeroth_order.core import succeeded
 
 
@@ -18,8 +17,6 @@ def as_tensor(value: Numeric, like: Tensor) -> Tensor:
 
 def normals(stream: Stream, count: int, like: Tensor, first: int = 0) -> Tensor:
     """Standard normals [R, count, d] of the iteration, one lane per particle from `first` on; d and type of `like`."""
-    if fused.pays(like, count):
-        return fused.normals(stream, first, count, like)
     lanes = torch.arange(first, first + count, device=like.device)
     return stream.spread(lanes).normal(like.shape[-1], dtype=like.dtype)
 

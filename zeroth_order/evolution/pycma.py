@@ -66,7 +66,7 @@ class Engine:
         return True
 
 
-class CMAESState(NamedTuple):
+class PyCMAState(NamedTuple):
     """Engines, and the values that made them what they are. They move in place: tell a state only once."""
 
     mean: Tensor
@@ -80,7 +80,7 @@ class CMAESState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CMAES(Optimizer):
+class PyCMA(Optimizer):
     """Configuration; see the module."""
 
     id = "cma-es"
@@ -97,17 +97,17 @@ class CMAES(Optimizer):
         if self.popsize is not None:
             check_range("popsize", self.popsize, low=3)
 
-    def init(self, x0: Tensor, stream: Stream) -> CMAESState:
+    def init(self, x0: Tensor, stream: Stream) -> PyCMAState:
         """One engine per row of x0 [R, d]."""
         runs, dim = x0.shape
         popsize = self.popsize or 4 + int(3 * np.log(dim))
         starts = x0.double().cpu().numpy()
         sigmas = torch.as_tensor(self.sigma0, dtype=torch.float64).expand(runs).tolist()
         engines = tuple(Engine(start, sigma, popsize) for start, sigma in zip(starts, sigmas, strict=True))
-        return CMAESState(x0, engines, (), stream)
+        return PyCMAState(x0, engines, (), stream)
 
     @one_blas_thread
-    def ask(self, state: CMAESState, stream: Stream) -> tuple[Tensor, CMAESState]:
+    def ask(self, state: PyCMAState, stream: Stream) -> tuple[Tensor, PyCMAState]:
         """A generation [R, K, d]; the normals depend on the stream and on how many generations were told."""
         popsize, dim = state.engines[0].normals.shape
         lanes = torch.arange(popsize, device=stream.seeds.device)
@@ -116,7 +116,7 @@ class CMAES(Optimizer):
         return torch.as_tensor(points).to(state.mean), state._replace(stream=stream)
 
     @one_blas_thread
-    def tell(self, state: CMAESState, points: Tensor, feedback: Any) -> tuple[CMAESState, Metrics]:
+    def tell(self, state: PyCMAState, points: Tensor, feedback: Any) -> tuple[PyCMAState, Metrics]:
         """Learn from the values of the generation that was asked; metrics: sigma (step size)."""
         values = feedback.values.double().cpu()
         learnt = [engine.tell(row) for engine, row in zip(state.engines, values.numpy(), strict=True)]
@@ -127,24 +127,24 @@ class CMAES(Optimizer):
         sigma = torch.tensor([engine.strategy.sigma for engine in state.engines]).to(state.mean)
         return state._replace(mean=mean, told=(*state.told, values)), {"sigma": sigma}
 
-    def recommend(self, state: CMAESState) -> Tensor:
+    def recommend(self, state: PyCMAState) -> Tensor:
         """The distribution mean (pycma's `xfavorite`), [R, d]: with noise a better bet than the best point seen."""
         return state.mean
 
-    def stop(self, state: CMAESState) -> dict[str, Tensor]:
+    def stop(self, state: PyCMAState) -> dict[str, Tensor]:
         """pycma's own criteria (tolfun, tolx, tolfacupx, maxiter, ...), those met by at least one run."""
         # Not checked again: `result`, read by every tell, has done it, and pycma counts flat generations in each check.
         met = [engine.strategy.stop(check=False) for engine in state.engines]
         reasons = sorted({reason for reasons in met for reason in reasons})
         return {name: torch.tensor([name in m for m in met], device=state.mean.device) for name in reasons}
 
-    def pack(self, state: CMAESState) -> dict[str, Tensor | int | float]:
+    def pack(self, state: PyCMAState) -> dict[str, Tensor | int | float]:
         """The values told so far [T, R, K] and the stream: enough to replay the engines, and nothing is pickled."""
         runs, popsize = len(state.engines), len(state.engines[0].normals)
         told = torch.stack(state.told) if state.told else torch.zeros(0, runs, popsize, dtype=torch.float64)
         return {"mean": state.mean, "told": told, "seeds": state.stream.seeds, "path": state.stream.path}
 
-    def unpack(self, initial: CMAESState, parts: dict[str, Any]) -> CMAESState:
+    def unpack(self, initial: PyCMAState, parts: dict[str, Any]) -> PyCMAState:
         """Replay of every ask and tell on the engines of `initial`; takes about as long as the engines took."""
         stream = initial.stream._replace(seeds=parts["seeds"], path=parts["path"])
         state = initial._replace(stream=stream)
