@@ -6,6 +6,7 @@ Everything minimises. A value that is NaN or infinite is a failed query: it was 
 """
 
 from abc import ABC, abstractmethod
+from enum import Enum
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
@@ -31,6 +32,19 @@ class Values(NamedTuple):
     """[R, K, d], for optimizers that want them."""
 
 
+class Invariance(Enum):
+    """What may be done to a problem without changing the course of an optimizer, but for the same thing done to it.
+
+    The last three are about values, each of them implied by the next: an optimizer claims the strongest.
+    """
+
+    TRANSLATION = "f(x - a), started at x_0 + a: every point is shifted by a"
+    ROTATION = "f(Q'x), Q orthogonal, started at Q x_0: every point is turned by Q, in law"
+    OFFSET = "f + b: nothing changes"
+    AFFINE = "a f + b, a > 0: nothing changes"
+    MONOTONE = "g(f), g strictly increasing: nothing changes, to the last bit"
+
+
 class Optimizer(Algorithm):
     """Base of the derivative-free optimizers: `tell` reads `feedback.values` [R, K] and nothing else of the feedback.
 
@@ -42,6 +56,11 @@ class Optimizer(Algorithm):
     def wants_gradients(self) -> bool:
         """Whether `tell` reads `feedback.gradients` too; they are charged like queries, where they can be told."""
         return False
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """What this configuration is invariant under, up to rounding; `tests/conformance` holds it to that."""
+        return frozenset()
 
 
 class Objective(ABC):
