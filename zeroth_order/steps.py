@@ -20,10 +20,19 @@ class Step(ABC):
 
     slots: ClassVar[int]
     """Vectors [R, d] that are remembered."""
+    isotropic: ClassVar[bool]
+    """Whether rotated gradients give the rotated step: no coordinate is treated by itself."""
 
     @abstractmethod
     def __call__(self, gradient: Tensor, moments: Tensor, gamma: Numeric, t: int) -> tuple[Tensor, Tensor]:
         """The displacement [R, d] against `gradient` [R, d] with step size `gamma`, and the next moments."""
+
+    def follow(
+        self, x: Tensor, gradient: Tensor, moments: Tensor, gamma: Numeric, t: int, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next x [R, d] and moments of the runs whose gradient is known, [R] bool; the others stay."""
+        displacement, after = self(gradient, moments, gamma, t)
+        return torch.where(known[:, None], x + displacement, x), torch.where(known[:, None, None], after, moments)
 
     def start(self, x0: Tensor) -> Tensor:
         """The moments [R, slots, d] before the first step from x0 [R, d]."""
@@ -35,6 +44,7 @@ class Plain(Step):
     """Gradient descent: -gamma g."""
 
     slots = 0
+    isotropic = True
 
     def __call__(self, gradient: Tensor, moments: Tensor, gamma: Numeric, t: int) -> tuple[Tensor, Tensor]:
         """-gamma g."""
@@ -46,6 +56,7 @@ class Sign(Step):
     """The sign of each coordinate: -gamma sign(g) (Liu, Chen, Chen, Hong, "signSGD via zeroth-order oracle", 2019)."""
 
     slots = 0
+    isotropic = False
 
     def __call__(self, gradient: Tensor, moments: Tensor, gamma: Numeric, t: int) -> tuple[Tensor, Tensor]:
         """-gamma sign(g); a coordinate with g = 0 stays."""
@@ -60,6 +71,7 @@ class Momentum(Step):
     """Share of the velocity that is kept, in [0, 1]."""
 
     slots = 1
+    isotropic = True
 
     def __post_init__(self) -> None:
         check_range("momentum", self.momentum, 0.0, 1.0)
@@ -80,6 +92,7 @@ class ClipUp(Step):
     """Largest norm of a step in units of gamma_t, > 0. Paper: 2."""
 
     slots = 1
+    isotropic = True
 
     def __post_init__(self) -> None:
         check_range("momentum", self.momentum, 0.0, 1.0)
@@ -107,6 +120,7 @@ class Adam(Step):
     """> 0, in the units of g. Paper: 1e-8."""
 
     slots = 2
+    isotropic = False
 
     def __post_init__(self) -> None:
         check_moments(self.beta1, self.beta2, self.eps)
@@ -137,6 +151,7 @@ class RefinedAdam(Step):
     """> 0, in the units of g^2, inside the root as in the paper."""
 
     slots = 2
+    isotropic = False
 
     def __post_init__(self) -> None:
         check_moments(self.beta1, self.beta2, self.eps)

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, Schedule, along_runs, check_range
 from envs.random import Stream
-from zeroth_order.core import Optimizer, succeeded
-from zeroth_order.evolution.shaping import centred_ranks
+from zeroth_order.core import Invariance, Optimizer
+from zeroth_order.evolution.pairs import around, paired
 from zeroth_order.steps import Plain, Step
 
 
@@ -86,46 +86,33 @@ class PGPE(Optimizer):
         """Points [R, 2 n, d]: all mu + eps_j, then all mu - eps_j."""
         lanes = torch.arange(self.pairs, device=state.mu.device)
         normals = stream.spread(lanes).normal(state.mu.shape[-1], dtype=state.mu.dtype)
-        eps = state.sigma[:, None] * normals
-        return torch.cat((state.mu[:, None] + eps, state.mu[:, None] - eps), 1), state  # l.1
+        return around(state.mu, state.sigma[:, None] * normals), state  # l.1
 
     def tell(self, state: PGPEState, points: Tensor, feedback: Any) -> tuple[PGPEState, Metrics]:
         """One step of mu and sigma.
 
         Metrics: sigma (mean over the coordinates), step_norm (of mu), failed (share of dropped pairs).
         """
-        ahead, behind = points.chunk(2, 1)
-        eps = (ahead - behind) / 2
-        weight, counts = self.utilities(feedback.values.to(points.dtype))
-        count = counts.sum(-1, keepdim=True)
-        some = count.clamp(min=1)
-        plus, minus = weight.chunk(2, 1)
-        g_mu = ((plus - minus)[..., None] / 2 * eps).sum(1) / some  # l.3
-        middle = (plus + minus) / 2
+        found = paired(points, feedback.values, self.ranks)  # l.2
+        count = found.counts.sum(-1, keepdim=True)
+        middle = (found.plus + found.minus) / 2
         baseline = (middle.sum(-1, keepdim=True) - middle) / (count - 1).clamp(min=1)  # l.4
-        advantage = torch.where(counts & (count > 1), middle - baseline, 0.0)[..., None]
+        advantage = torch.where(found.counts & (count > 1), middle - baseline, 0.0)[..., None]
         sigma = state.sigma[:, None]
-        g_sigma = (advantage * (eps**2 - sigma**2) / sigma).sum(1) / some  # l.5
+        g_sigma = found.mean(advantage * (found.eps**2 - sigma**2) / sigma)  # l.5
 
-        displacement, moments = self.step(g_mu, state.moments, self.gamma(state.t), state.t)
-        moments = torch.where(count[..., None] > 0, moments, state.moments)
-        mu = torch.where(count > 0, state.mu + displacement, state.mu)  # l.6
+        gamma = self.gamma(state.t)
+        mu, moments = self.step.follow(state.mu, found.slope(), state.moments, gamma, state.t, found.known)  # l.3, l.6
         limit = along_runs(self.max_change, state.sigma) * state.sigma
         change = torch.clamp(along_runs(self.alpha_sigma, g_sigma) * g_sigma, -limit, limit)
-        metrics = {
-            "sigma": state.sigma.mean(-1),
-            "step_norm": (mu - state.mu).norm(dim=-1),
-            "failed": 1 - counts.to(points.dtype).mean(-1),
-        }
+        metrics = {"sigma": state.sigma.mean(-1), "step_norm": (mu - state.mu).norm(dim=-1), "failed": found.failed}
         return PGPEState(mu, state.sigma - change, moments, state.t + 1), metrics  # l.7
-
-    def utilities(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """u [R, 2 n], 0 in dropped pairs, and which pairs count, [R, n] bool."""
-        counts = succeeded(values).unflatten(1, (2, -1)).all(1)
-        both = counts.repeat(1, 2)
-        values = torch.where(both, values, 0.0)
-        return centred_ranks(values, both) if self.ranks else values, counts  # l.2
 
     def recommend(self, state: PGPEState) -> Tensor:
         """mu, [R, d]."""
         return state.mu
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations, and what the utilities are invariant under; not rotations, which mix the deviations."""
+        return frozenset({Invariance.TRANSLATION, Invariance.MONOTONE if self.ranks else Invariance.OFFSET})
