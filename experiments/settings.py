@@ -6,6 +6,8 @@ Tuned values were chosen on seeds 1,000 to 1,015, which the comparisons, startin
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
+import rl
+import zeroth_order
 from envs.algorithm import Algorithm, Schedule
 from rl import (
     A2C,
@@ -29,7 +31,7 @@ from rl import (
     time_baseline,
 )
 from rl.npg import Normalized
-from zeroth_order import CBO, PGPE, ClipUp, PyCMA, RandomSearch
+from zeroth_order import PGPE, ClipUp
 
 Mode: TypeAlias = Literal["faithful", "practical"]
 
@@ -46,31 +48,9 @@ class Setting(NamedTuple):
     """For agents: whether observations are normalised, see `experiments.normalisation`."""
 
 
-FAITHFUL: dict[str, Setting] = {
-    agent.id: Setting(agent())
-    for agent in (
-        REINFORCE,
-        NSGD,
-        NMPG,
-        NPGIGT,
-        HARPG,
-        NHARPG,
-        NPG,
-        ANPG,
-        NPGHM,
-        STORMPG,
-        PAGEPG,
-        SVRPG,
-        SRVRPG,
-        PPO,
-        A2C,
-        TRPO,
-        CBO,
-        PyCMA,
-        PGPE,
-        RandomSearch,
-    )
-} | {
+_OWN: dict[str, type[Algorithm]] = {**rl.ALGORITHMS, **rl.EXTERNAL, **zeroth_order.ALGORITHMS}
+
+FAITHFUL: dict[str, Setting] = {id: Setting(algorithm()) for id, algorithm in _OWN.items()} | {
     "npg": Setting(NPG(gamma=Schedule(1.0), step_size=Normalized()), Estimator(episodes=10, baseline=time_baseline)),
 }
 """One trajectory per iteration, no baseline, the papers' schedules and estimators: the classes' own defaults.

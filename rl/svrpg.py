@@ -4,7 +4,7 @@ Papini, Binaghi, Canonaco, Pirotta, Restelli (ICML 2018, arXiv 1806.05618), Algo
 batch gives a gradient mu at a snapshot; in between, a few trajectories of the iterate estimate only how its gradient
 differs from the snapshot's, there with importance weights.
 
-    1  tau ~ p(. | pi_theta_t): N trajectories if m divides t, else B
+    1  tau ~ p(. | pi_theta_t): N trajectories if m divides t, else B            (`rl.epochs`)
     2  snapshot <- theta_t;  mu <- d_t <- g(tau, theta_t)                        if m divides t
     3  d_t <- mu + g(tau, theta_t) - g_w(tau, snapshot)                          otherwise
     4  theta_{t+1} <- theta_t - gamma_t d_t             (the paper maximises J; here f = -J is minimised)
@@ -23,9 +23,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from envs.algorithm import Metrics, Schedule, along_runs, check_range
+from envs.algorithm import Metrics, along_runs
 from envs.random import Stream
-from rl.core import Oracle, PolicyGradient
+from rl.core import Oracle
+from rl.epochs import Epochs
 from rl.importance import weight_metrics
 
 
@@ -42,49 +43,26 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SVRPG(PolicyGradient):
+class SVRPG(Epochs):
     """Stochastic variance-reduced policy gradient."""
 
     id: ClassVar[str] = "svrpg"
     summary: ClassVar[str] = "variance reduction from snapshots with importance weights (SVRG)"
     paper: ClassVar[str] = "Papini, Binaghi, Canonaco, Pirotta, Restelli 2018, Algorithm 2"
 
-    gamma: Schedule = Schedule(0.005)
-    """Step size gamma_t > 0. Paper: a constant; SRVR-PG authors' code: 0.005, of Adam."""
-    batch: int = 25
-    """Points of a snapshot >= 1, N = batch * E trajectories with E = Estimator.episodes. SRVR-PG authors' code: 25."""
-    minibatch: int = 10
-    """Points of every other batch >= 1, B = minibatch * E trajectories. SRVR-PG authors' code: B = 10."""
-    epoch: int = 3
-    """Iterations from one snapshot to the next, m >= 1; 1 is REINFORCE. SRVR-PG authors' code: 3."""
-
-    def __post_init__(self) -> None:
-        self.gamma.check("gamma")
-        for name in ("batch", "minibatch", "epoch"):
-            check_range(name, getattr(self, name), 1)
-
     def init(self, x0: Tensor, stream: Stream) -> State:
         """Start at x0 [R, d]."""
         return State(x0, x0, torch.zeros_like(x0), 0)
-
-    def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
-        """Copies of the iterate, [R, K, d]."""
-        copies = self.minibatch if state.t % self.epoch else self.batch
-        return state.theta[:, None].expand(-1, copies, -1), state  # l.1
 
     def tell(self, state: State, points: Tensor, feedback: Oracle) -> tuple[State, Metrics]:
         """One step."""
         oracle = feedback.at_point(0, copies=points.shape[1])
         direction = gradient = oracle.gradient()[:, 0]
         snapshot, mu = state.theta, gradient  # l.2
-        if state.t % self.epoch:
+        if not self.begins(state.t):
             snapshot, mu = state.snapshot, state.mu
             direction = mu + gradient - oracle.gradient(at=snapshot[:, None])[:, 0]  # l.3
         theta = state.theta - along_runs(self.gamma(state.t), direction) * direction  # l.4
         metrics = {"gradient_norm": gradient.norm(dim=-1), "direction": direction}
         weights = oracle.log_weights(snapshot[:, None])
         return State(theta, snapshot, mu, state.t + 1), metrics | weight_metrics(weights)
-
-    def recommend(self, state: State) -> Tensor:
-        """Theta [R, d]."""
-        return state.theta
