@@ -313,6 +313,9 @@ class ObjectiveProblem(Problem):
 
     def check(self, algorithm: Algorithm) -> None:
         """Any algorithm works where f is differentiable, but for those that need a policy."""
+        wants = isinstance(algorithm, PolicyGradient) or _wants_gradients(algorithm)
+        if wants and not self.objective.differentiable:
+            raise ValueError(f"{algorithm.id} wants gradients, {self.name} answers with values only")
         if isinstance(algorithm, PolicyGradient) and algorithm.natural:
             raise ValueError(f"{algorithm.id} needs the Fisher information of a policy, {self.name} has none")
 

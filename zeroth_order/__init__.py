@@ -17,12 +17,14 @@ from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.evolution import PGPE, PyCMA
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
+from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
 from zeroth_order.steps import ClipUp
 
 __all__ = [
     "ALGORITHMS",
+    "BBOB",
     "CBO",
     "CBS",
     "OBJECTIVES",

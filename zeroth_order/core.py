@@ -72,6 +72,8 @@ class Objective(ABC):
     """One line for `zopg list`."""
     source: ClassVar[str]
     """Paper or reference implementation."""
+    differentiable: ClassVar[bool] = True
+    """Whether torch can differentiate what `evaluate` answers."""
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ from zeroth_order.cbo import (
 from zeroth_order.core import Objective, Optimizer
 from zeroth_order.evolution import PGPE, PyCMA
 from zeroth_order.objectives import SYNTHETIC
+from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.objectives.policy_return import PolicyReturn
 from zeroth_order.random_search import RandomSearch
 
@@ -39,5 +40,5 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
 )
 
 OBJECTIVES: Registry[type[Objective]] = Registry(
-    "objective", "zopg.objectives", {**SYNTHETIC, PolicyReturn.id: PolicyReturn}
+    "objective", "zopg.objectives", {**SYNTHETIC, BBOB.id: BBOB, PolicyReturn.id: PolicyReturn}
 )

@@ -23,6 +23,7 @@ class PolicyReturn(Objective):
     id: ClassVar[str] = "policy-return"
     summary: ClassVar[str] = "negative return of a policy in any environment (name it with --env)"
     source: ClassVar[str] = "Salimans et al. 2017; Mania, Guy, Recht 2018"
+    differentiable: ClassVar[bool] = False
 
     env: Env
     policy: Network
