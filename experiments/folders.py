@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from envs.files import write_atomically
 from experiments.describe import describe
-from experiments.record import write_atomically, write_json
+from experiments.record import write_json
 
 
 def open_folder(out: Path, kind: str, asked: Any, resume: bool) -> None:

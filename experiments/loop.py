@@ -23,13 +23,14 @@ from torch import Tensor
 
 from envs.algorithm import Algorithm, Metrics
 from envs.core import Cost
+from envs.files import load_state, save_state
 from envs.random import Purpose, streams
 from experiments.answers import spread
 from experiments.describe import describe, short_hash
 from experiments.ledger import NON_FINITE, Ledger
 from experiments.problems import Problem
 from experiments.provenance import provenance
-from experiments.record import AXES, Record, load_state, save_state, write_curves, write_json
+from experiments.record import AXES, Record, write_curves, write_json
 from rl.sb3 import External
 
 FLUSH_SECONDS = 2.0

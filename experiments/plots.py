@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import ArrayLike
 
-from experiments.record import write_atomically
+from envs.files import write_atomically
 from experiments.statistics import Floats, kaplan_meier
 
 Scale: TypeAlias = Literal["linear", "log"]

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from envs.files import write_atomically
 from experiments.benchmarks.training import child, today
 from experiments.plots import CurveBand, panels_figure, save
 from experiments.provenance import provenance
-from experiments.record import write_atomically, write_json
+from experiments.record import write_json
 
 
 class Size(NamedTuple):

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.files import write_atomically
 from experiments.benchmarks.training import child, today
 from experiments.provenance import provenance
-from experiments.record import write_atomically, write_json
+from experiments.record import write_json
 from rl import ALGORITHMS
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from envs.files import write_atomically
 from experiments.compare import ProgressFactory, quiet
 from experiments.folders import open_folder
 from experiments.grids import Grid, Values, with_values
 from experiments.presets import Setting
-from experiments.record import write_atomically, write_csv
+from experiments.record import write_csv
 
 TUNED = Path(__file__).parent / "tuned"
 """<study>.json each."""
