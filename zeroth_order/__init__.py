@@ -14,7 +14,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer, Values
-from zeroth_order.evolution import PGPE, PyCMA
+from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
 from zeroth_order.objectives.bbob import BBOB
@@ -24,11 +24,14 @@ from zeroth_order.steps import ClipUp
 
 __all__ = [
     "ALGORITHMS",
+    "ARS",
     "BBOB",
     "CBO",
     "CBS",
     "OBJECTIVES",
     "PGPE",
+    "SNES",
+    "XNES",
     "Ackley",
     "AdamCBO",
     "Anisotropic",
@@ -43,6 +46,7 @@ __all__ = [
     "Levy",
     "MirrorCBO",
     "Objective",
+    "OpenAIES",
     "Optimizer",
     "PolarizedCBO",
     "PyCMA",

@@ -12,7 +12,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer
-from zeroth_order.evolution import PGPE, PyCMA
+from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
 from zeroth_order.objectives import SYNTHETIC
 from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.objectives.policy_return import PolicyReturn
@@ -34,6 +34,10 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
             ConsensusHopping,
             PyCMA,
             PGPE,
+            OpenAIES,
+            SNES,
+            XNES,
+            ARS,
             RandomSearch,
         )
     },

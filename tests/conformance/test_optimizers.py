@@ -12,9 +12,12 @@ from envs.algorithm import Schedule
 from envs.random import Purpose, streams
 from zeroth_order import (
     ALGORITHMS,
+    ARS,
     CBO,
     CBS,
     PGPE,
+    SNES,
+    XNES,
     AdamCBO,
     ClipUp,
     ConsensusFreezing,
@@ -23,6 +26,7 @@ from zeroth_order import (
     Growth,
     Isotropic,
     MirrorCBO,
+    OpenAIES,
     Optimizer,
     PolarizedCBO,
     PyCMA,
@@ -50,6 +54,7 @@ from zeroth_order.cbo import (
     TruncatedAnisotropic,
     TruncatedIsotropic,
 )
+from zeroth_order.steps import Momentum
 
 CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()} | {
     "cbo in batches": CBO(particles=24, batch=8, dt=0.1, sigma=Schedule(0.7)),
@@ -68,9 +73,22 @@ CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()
     "cbo, isotropic": CBO(particles=8, noise=Isotropic(), sigma=Schedule(0.5, 0.5), dt=0.1),
     "cma-es, small population": PyCMA(popsize=5, sigma0=0.3),
     "pgpe, clipup": PGPE(pairs=4, gamma=Schedule(0.1, 0.5), step=ClipUp()),
+    "openai-es, values": OpenAIES(pairs=4, gamma=Schedule(0.05), ranks=False, weight_decay=0.01, step=Momentum(0.5)),
+    "ars, v1": ARS(directions=3, top=3, alpha=Schedule(0.1, 0.5), nu=0.1),
+    "snes, small population": SNES(popsize=5, sigma0=0.3),
+    "xnes, whole cache lines": XNES(popsize=16, eta_mu=0.9, eta_b=0.5),
     "pgpe, values": PGPE(pairs=3, gamma=Schedule(0.05), alpha_sigma=0.01, sigma0=0.5, ranks=False),
 }
-SOLVES = {"cbo": (10_000, 0.05), "cma-es": (2_000, 1e-8), "pgpe": (10_000, 1e-9), "random-search": (5_000, 2.0)}
+SOLVES = {
+    "cbo": (10_000, 0.05),
+    "cma-es": (2_000, 1e-8),
+    "pgpe": (10_000, 1e-9),
+    "snes": (5_000, 1e-12),
+    "xnes": (5_000, 1e-12),
+    "openai-es": (10_000, 1e-3),
+    "ars": (10_000, 1e-2),
+    "random-search": (5_000, 2.0),
+}
 """id -> queries from a standard normal start, and the value of the 5-dimensional sphere reached in each of 6 runs."""
 
 Fault = Callable[[Tensor, int], Tensor]
@@ -238,6 +256,10 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
         lambda u: PyCMA(sigma0=u),
         lambda u: PGPE(gamma=Schedule(u, u, 0.1 * u), alpha_sigma=0.2 * u, sigma0=u, max_change=0.3 * u),
         lambda u: PGPE(gamma=Schedule(0.1 * u), step=ClipUp(0.5 * u, u), ranks=False),
+        lambda u: OpenAIES(gamma=Schedule(u, u), sigma=Schedule(u, u, 0.1 * u), weight_decay=0.1 * u, ranks=False),
+        lambda u: ARS(alpha=Schedule(u), nu=0.1 * u),
+        lambda u: SNES(sigma0=u, eta_mu=u, eta_sigma=u),
+        lambda u: XNES(sigma0=u, eta_mu=u, eta_sigma=u, eta_b=0.5 * u),
         lambda u: RandomSearch(spread=u),
     ],
 )
@@ -293,6 +315,20 @@ def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
         (lambda: PGPE(max_change=1.0), "max_change"),
         (lambda: PGPE(step=ClipUp(momentum=1.1)), "momentum"),
         (lambda: PGPE(step=ClipUp(max_speed=0.0)), "max_speed"),
+        (lambda: OpenAIES(pairs=0), "pairs"),
+        (lambda: OpenAIES(gamma=Schedule(0.0)), r"gamma\.scale"),
+        (lambda: OpenAIES(sigma=Schedule(-0.1)), r"sigma\.scale"),
+        (lambda: OpenAIES(weight_decay=-1.0), "weight_decay"),
+        (lambda: ARS(directions=0), "directions"),
+        (lambda: ARS(directions=3, top=4), "top"),
+        (lambda: ARS(alpha=Schedule(0.0)), r"alpha\.scale"),
+        (lambda: ARS(nu=0.0), "nu"),
+        (lambda: SNES(popsize=1), "popsize"),
+        (lambda: SNES(sigma0=-1.0), "sigma0"),
+        (lambda: SNES(eta_sigma=0.0), "eta_sigma"),
+        (lambda: XNES(popsize=1), "popsize"),
+        (lambda: XNES(eta_mu=float("inf")), "eta_mu"),
+        (lambda: XNES(eta_b=torch.tensor([0.1, -0.1])), "eta_b"),
         (lambda: RandomSearch(points=0), "points"),
         (lambda: RandomSearch(spread=-1.0), "spread"),
     ],

@@ -26,6 +26,7 @@ from torch import Tensor
 from envs.algorithm import Metrics, Numeric, check_range
 from envs.random import Stream
 from zeroth_order.core import Optimizer, Values
+from zeroth_order.evolution.population import default_popsize
 
 one_blas_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 """Decorator. Eigendecompositions of this size gain nothing from a second thread and wait for it where cores are busy:
@@ -100,7 +101,7 @@ class PyCMA(Optimizer):
     def init(self, x0: Tensor, stream: Stream) -> PyCMAState:
         """One engine per row of x0 [R, d]."""
         runs, dim = x0.shape
-        popsize = self.popsize or 4 + int(3 * np.log(dim))
+        popsize = self.popsize or default_popsize(dim)
         starts = x0.double().cpu().numpy()
         sigmas = torch.as_tensor(self.sigma0, dtype=torch.float64).expand(runs).tolist()
         engines = tuple(Engine(start, sigma, popsize) for start, sigma in zip(starts, sigmas, strict=True))

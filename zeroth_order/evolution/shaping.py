@@ -1,19 +1,42 @@
 """Fitness shaping: utilities that depend on the order of the values alone, best lowest, as everything minimises.
 
-A value that does not count (its query failed) has no rank and no utility.
+Equal values share the mean of what their ranks are worth, so a plateau moves nothing.
 """
 
 import torch
 from torch import Tensor
 
+from zeroth_order.core import failed_to_inf, succeeded
+
 
 def centred_ranks(values: Tensor, counts: Tensor) -> Tensor:
     """Ranks in [-1/2, 1/2], the best -1/2, of finite `values` [R, n] among those of them that count, [R, n] bool.
 
-    Equal values share the mean of their ranks; those that do not count have 0.
+    Those that do not count (their query failed) have no rank and 0.
     """
     both = (counts[:, :, None] & counts[:, None]).to(values.dtype)
     difference = values[:, :, None] - values[:, None]
     better_minus_worse = (torch.sign(difference) * both).sum(-1)
     others = (counts.sum(-1, keepdim=True) - 1).clamp(min=1)
     return better_minus_worse / (2 * others)
+
+
+def utilities_by_rank(popsize: int) -> Tensor:
+    """Utilities [n] float64 of the ranks, best first: max(0, ln(n/2 + 1) - ln k) / sum - 1 / n; their sum is 0.
+
+    Wierstra et al., "Natural evolution strategies" (JMLR 2014), section 3.1.
+    """
+    ranks = torch.arange(1, popsize + 1, dtype=torch.float64)
+    raw = (torch.tensor(popsize / 2 + 1, dtype=torch.float64).log() - ranks.log()).clamp(min=0)
+    return raw / raw.sum() - 1 / popsize
+
+
+def utilities(values: Tensor) -> Tensor:
+    """Utilities [R, n] of values [R, n]; failed ones share the last ranks. All 0 where every query failed."""
+    values = failed_to_inf(values)
+    table = utilities_by_rank(values.shape[-1]).to(values.device)
+    total = torch.nn.functional.pad(table.cumsum(0), (1, 0))
+    ordered = values.sort(-1).values
+    first, last = (torch.searchsorted(ordered, values.contiguous(), side=side) for side in ("left", "right"))
+    shared = ((total[last] - total[first]) / (last - first)).to(values.dtype)
+    return torch.where(succeeded(values).any(-1, keepdim=True), shared, 0.0)
