@@ -13,7 +13,7 @@ from envs.core import Cost, Evaluation
 from envs.random import Stream, streams
 from envs.registry import UnknownIdError
 from zeroth_order import OBJECTIVES, Objective, RandomSearch, Values
-from zeroth_order.objectives import SYNTHETIC, Sphere, Synthetic
+from zeroth_order.objectives import SYNTHETIC, Rastrigin, Sphere, Synthetic
 from zeroth_order.objectives.synthetic import random_rotation
 
 DIM = 6
@@ -113,6 +113,12 @@ def test_formulas(name: str, formula: Callable[[list[float]], float]) -> None:
     assert_close(objective(x), torch.tensor([formula(row.tolist()) for row in x], dtype=torch.float64))
 
 
+def test_ripples_of_another_amplitude() -> None:
+    x = uniform_in_box(Rastrigin(5), 20)[0]
+    ripples = Rastrigin(5)(x) - Sphere(5)(x)
+    assert_close(Rastrigin(5, amplitude=2.5)(x), Sphere(5)(x) + ripples / 4)
+
+
 def test_evaluation_charges_one_query_a_point(objective: Synthetic) -> None:
     stream = streams([0, 1])
     points = torch.rand(2, 7, DIM, generator=torch.Generator().manual_seed(0))
@@ -156,6 +162,7 @@ def test_a_point_that_is_not_finite_fails_alone_and_is_charged(bad: float) -> No
         (lambda: Sphere(3, float("nan")), "shift = nan"),
         (lambda: Sphere(3, torch.zeros(2)), "shift has shape"),
         (lambda: Sphere(3, rotation=-1), "rotation = -1"),
+        (lambda: Rastrigin(3, amplitude=-1.0), r"amplitude = -1\.0"),
     ],
 )
 def test_bad_fields_are_refused(make: Callable[[], Synthetic], message: str) -> None:

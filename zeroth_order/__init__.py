@@ -15,8 +15,9 @@ from zeroth_order.cbo import (
 )
 from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
+from zeroth_order.langevin import GradientDescent, Langevin
 from zeroth_order.minimize import Best, minimize
-from zeroth_order.objectives import Ackley, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
+from zeroth_order.objectives import Ackley, GrandCanyon, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
 from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
@@ -40,9 +41,12 @@ __all__ = [
     "ConsensusFreezing",
     "ConsensusHopping",
     "DeltaCBO",
+    "GradientDescent",
+    "GrandCanyon",
     "Griewank",
     "Growth",
     "Isotropic",
+    "Langevin",
     "Levy",
     "MirrorCBO",
     "Objective",

@@ -13,7 +13,8 @@ from zeroth_order.cbo import (
 )
 from zeroth_order.core import Objective, Optimizer
 from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
-from zeroth_order.objectives import SYNTHETIC
+from zeroth_order.langevin import GradientDescent, Langevin
+from zeroth_order.objectives import SYNTHETIC, GrandCanyon
 from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.objectives.policy_return import PolicyReturn
 from zeroth_order.random_search import RandomSearch
@@ -39,10 +40,14 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
             XNES,
             ARS,
             RandomSearch,
+            GradientDescent,
+            Langevin,
         )
     },
 )
 
 OBJECTIVES: Registry[type[Objective]] = Registry(
-    "objective", "zopg.objectives", {**SYNTHETIC, BBOB.id: BBOB, PolicyReturn.id: PolicyReturn}
+    "objective",
+    "zopg.objectives",
+    {**SYNTHETIC, GrandCanyon.id: GrandCanyon, BBOB.id: BBOB, PolicyReturn.id: PolicyReturn},
 )

@@ -23,8 +23,10 @@ from zeroth_order import (
     ConsensusFreezing,
     ConsensusHopping,
     DeltaCBO,
+    GradientDescent,
     Growth,
     Isotropic,
+    Langevin,
     MirrorCBO,
     OpenAIES,
     Optimizer,
@@ -116,7 +118,7 @@ def advance(
     root = streams(seeds).fold(Purpose.ASK)
     for t in steps:
         points, state = algorithm.ask(state, root.at(t))
-        state, metrics = algorithm.tell(state, points, Values(fault(sphere(points), t)))
+        state, metrics = algorithm.tell(state, points, Values(fault(sphere(points), t), 2 * points))
     return Run(state, metrics, points)
 
 
@@ -261,6 +263,8 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
         lambda u: SNES(sigma0=u, eta_mu=u, eta_sigma=u),
         lambda u: XNES(sigma0=u, eta_mu=u, eta_sigma=u, eta_b=0.5 * u),
         lambda u: RandomSearch(spread=u),
+        lambda u: GradientDescent(Schedule(0.2 * u, u, 0.1 * u)),
+        lambda u: Langevin(Schedule(0.1 * u), LogCooling(u)),
     ],
 )
 def test_a_sweep_is_one_batch(sweep: Callable[[Any], Optimizer]) -> None:
@@ -331,6 +335,9 @@ def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
         (lambda: XNES(eta_b=torch.tensor([0.1, -0.1])), "eta_b"),
         (lambda: RandomSearch(points=0), "points"),
         (lambda: RandomSearch(spread=-1.0), "spread"),
+        (lambda: GradientDescent(Schedule(0.0)), r"gamma\.scale"),
+        (lambda: Langevin(gamma=Schedule(0.0)), r"gamma\.scale"),
+        (lambda: Langevin(sigma=Schedule(-1.0)), r"sigma\.scale"),
     ],
 )
 def test_bad_hyper_parameters_are_named(make: Callable[[], Optimizer], field: str) -> None:

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from envs.algorithm import check_range
 from envs.core import Cost, Evaluation
 from envs.random import Purpose, Stream, streams
 from zeroth_order.core import Bounds, Objective, Optimum
@@ -123,17 +124,25 @@ class Ackley(Synthetic):
         return -20 * torch.expm1(-0.2 * radius) - math.e * torch.expm1(ripple - 1)
 
 
+@dataclass(frozen=True)
 class Rastrigin(Synthetic):
     """A parabola with about 11^d regularly placed local minima."""
+
+    amplitude: float = 10.0
+    """Of the ripples, >= 0: sum z_i^2 + amplitude (1 - cos 2 pi z_i). Riedl et al. (arXiv 2306.09778): 2.5."""
 
     id = "rastrigin"
     summary = "a parabola with regularly placed local minima"
     source = "Rastrigin (1974); Muehlenbein, Schomisch, Born (1991)"
     box = (-5.12, 5.12)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("amplitude", self.amplitude, low=0.0)
+
     def g(self, z: Tensor) -> Tensor:
         """[..., d] -> [...]."""
-        return (z**2 + 10 * (1 - torch.cos(2 * math.pi * z))).sum(-1)
+        return (z**2 + self.amplitude * (1 - torch.cos(2 * math.pi * z))).sum(-1)
 
 
 class Rosenbrock(Synthetic):
