@@ -17,7 +17,7 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, along_runs, check_range
 from envs.random import Stream
-from zeroth_order.core import Optimizer, failed_to_inf
+from zeroth_order.core import Invariance, Optimizer, failed_to_inf
 
 
 class RandomSearchState(NamedTuple):
@@ -70,3 +70,8 @@ class RandomSearch(Optimizer):
     def recommend(self, state: RandomSearchState) -> Tensor:
         """x_best, [R, d]."""
         return state.best
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations, rotations and whatever keeps the order of values."""
+        return frozenset({Invariance.TRANSLATION, Invariance.ROTATION, Invariance.MONOTONE})

@@ -26,7 +26,7 @@ from zeroth_order.cbo.consensus import consensus_point
 from zeroth_order.cbo.noise import Anisotropic, Noise
 from zeroth_order.cbo.schedules import Alpha, Growth
 from zeroth_order.cbo.swarm import agreed, gaussian, normals, report, settle, without_stream
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 
 class AdamState(NamedTuple):
@@ -122,3 +122,8 @@ class AdamCBO(Optimizer):
     def pack(self, state: AdamState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
         return without_stream(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations and those of the weights; the moments treat every coordinate by itself."""
+        return frozenset({Invariance.TRANSLATION, self.alpha.invariance})

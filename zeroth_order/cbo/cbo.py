@@ -44,7 +44,7 @@ from zeroth_order.cbo.correction import Correction, NoCorrection
 from zeroth_order.cbo.memory import Memory, NoMemory, improved
 from zeroth_order.cbo.noise import Anisotropic, Euler, Isotropic, Noise, Step
 from zeroth_order.cbo.schedules import Alpha, Growth
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 
 class CBOState(NamedTuple):
@@ -134,6 +134,15 @@ class CBO(Optimizer):
     def wants_gradients(self) -> bool:
         """Whether there is a gradient drift."""
         return _is_on(self.gradient)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Of its pieces: a constraint has its place, the gradient and H have the scale of the values."""
+        if self.constraint != Unconstrained():
+            return frozenset({Invariance.OFFSET})
+        scaled = self.wants_gradients or self.correction.asks
+        found = {Invariance.TRANSLATION, Invariance.OFFSET if scaled else self.alpha.invariance}
+        return frozenset(found | {Invariance.ROTATION} if self.noise.isotropic else found)
 
     def init(self, x0: Tensor, stream: Stream) -> CBOState:
         """Particles around x0 [R, d]."""

@@ -40,7 +40,7 @@ from zeroth_order.cbo.swarm import (
     whole_lines,
     without_stream,
 )
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 
 class CBSState(NamedTuple):
@@ -113,3 +113,9 @@ class CBS(Optimizer):
     def pack(self, state: CBSState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
         return without_stream(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations and rotations; to sample from exp(-f), the scale of f counts."""
+        of_values = Invariance.OFFSET if self.sampling else self.alpha.invariance
+        return frozenset({Invariance.TRANSLATION, Invariance.ROTATION, of_values})

@@ -29,7 +29,7 @@ from envs.random import Stream
 from zeroth_order.cbo.cbo import CBO, CBOState
 from zeroth_order.cbo.noise import Constant, Euler, Exact, Step
 from zeroth_order.cbo.schedules import Alpha, Growth
-from zeroth_order.core import Optimizer
+from zeroth_order.core import Invariance, Optimizer
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class NonVanishing(Optimizer, ABC):
     def pack(self, state: CBOState) -> dict[str, Tensor | int | float]:
         """As CBO."""
         return self.dynamics.pack(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """As CBO."""
+        return self.dynamics.invariances
 
 
 @dataclass(frozen=True)

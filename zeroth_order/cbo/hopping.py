@@ -23,7 +23,7 @@ from envs.random import Stream
 from zeroth_order.cbo.consensus import consensus_point
 from zeroth_order.cbo.schedules import Alpha, Growth
 from zeroth_order.cbo.swarm import agreed, gaussian, report
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 
 class HoppingState(NamedTuple):
@@ -72,3 +72,8 @@ class ConsensusHopping(Optimizer):
     def recommend(self, state: HoppingState) -> Tensor:
         """c_t, [R, d]."""
         return state.consensus
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations, rotations and those of the weights."""
+        return frozenset({Invariance.TRANSLATION, Invariance.ROTATION, self.alpha.invariance})

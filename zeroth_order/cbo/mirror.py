@@ -24,7 +24,7 @@ from zeroth_order.cbo.mirror_maps import Box, MirrorMap
 from zeroth_order.cbo.noise import Anisotropic, Euler, Noise
 from zeroth_order.cbo.schedules import Alpha, Growth
 from zeroth_order.cbo.swarm import agreed, gaussian, normals, report, settle, without_stream
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 
 class MirrorState(NamedTuple):
@@ -97,3 +97,8 @@ class MirrorCBO(Optimizer):
     def pack(self, state: MirrorState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
         return without_stream(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Those of the weights: what is feasible has its place."""
+        return frozenset({self.alpha.invariance})

@@ -13,6 +13,7 @@ Riedl, Sun (arXiv 2310.16610); constant and frozen consensus, Fornasier, Huang, 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from zeroth_order.cbo.swarm import as_tensor
 
 class Noise(ABC):
     """The diffusion D(v) xi."""
+
+    isotropic: ClassVar[bool]
+    """Whether D(v) depends on |v| alone: no coordinate is treated by itself."""
 
     @abstractmethod
     def __call__(self, difference: Tensor, xi: Tensor) -> Tensor:
@@ -41,6 +45,8 @@ class Solvable(ABC):
 class Isotropic(Noise):
     """D(v) = |v| I: explores all directions; the mean-field law contracts only if 2 lambda > d sigma^2."""
 
+    isotropic = True
+
     def __call__(self, difference: Tensor, xi: Tensor) -> Tensor:
         """|X - c| xi."""
         return torch.linalg.vector_norm(difference, dim=-1, keepdim=True) * xi
@@ -49,6 +55,8 @@ class Isotropic(Noise):
 @dataclass(frozen=True)
 class Anisotropic(Noise, Solvable):
     """D(v) = diag(v): explores along the axes; the mean-field law contracts if 2 lambda > sigma^2, whatever d."""
+
+    isotropic = False
 
     def __call__(self, difference: Tensor, xi: Tensor) -> Tensor:
         """(X - c) xi, coordinate by coordinate."""
@@ -66,6 +74,8 @@ class TruncatedIsotropic(Noise):
     bound: Numeric = 1.0
     """M > 0, in the units of x."""
 
+    isotropic = True
+
     def __post_init__(self) -> None:
         check_range("bound", self.bound, 0.0, open_low=True)
 
@@ -82,6 +92,8 @@ class TruncatedAnisotropic(Noise):
     bound: Numeric = 1.0
     """M > 0, in the units of x."""
 
+    isotropic = False
+
     def __post_init__(self) -> None:
         check_range("bound", self.bound, 0.0, open_low=True)
 
@@ -94,6 +106,8 @@ class TruncatedAnisotropic(Noise):
 @dataclass(frozen=True)
 class Constant(Noise, Solvable):
     """D = I: noise that never vanishes; with a frozen consensus particles settle at N(c, sigma^2 / (2 lambda) I)."""
+
+    isotropic = True
 
     def __call__(self, difference: Tensor, xi: Tensor) -> Tensor:
         """xi."""

@@ -25,7 +25,7 @@ from envs.random import Stream
 from zeroth_order.cbo.noise import Anisotropic, Euler, Noise, Step
 from zeroth_order.cbo.schedules import Alpha, Growth
 from zeroth_order.cbo.swarm import agreed, gaussian, normals, product, report, settle, without_stream
-from zeroth_order.core import Optimizer, failed_to_inf, succeeded
+from zeroth_order.core import Invariance, Optimizer, failed_to_inf, succeeded
 
 
 class Kernel(ABC):
@@ -154,3 +154,9 @@ class PolarizedCBO(Optimizer):
     def pack(self, state: PolarizedState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
         return without_stream(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Of its pieces; the kernel sees distances alone."""
+        found = {Invariance.TRANSLATION, self.alpha.invariance}
+        return frozenset(found | {Invariance.ROTATION} if self.noise.isotropic else found)

@@ -7,16 +7,20 @@ once an epoch. Effective sample size: Carrillo, Hoffmann, Stuart, Vaes, "Consens
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from envs.algorithm import Decay, Numeric, check_range
-from zeroth_order.core import failed_to_inf, succeeded
+from zeroth_order.core import Invariance, failed_to_inf, succeeded
 
 
 class Alpha(ABC):
     """alpha_t > 0, in 1 / units of f."""
+
+    invariance: ClassVar[Invariance]
+    """What may be done to the values without changing the weights."""
 
     @abstractmethod
     def of(self, t: int, values: Tensor) -> Numeric:
@@ -37,6 +41,8 @@ class Growth(Alpha):
     """Growth per iteration, >= 1; 1 keeps it constant, 2^(1/m) doubles it every m iterations."""
     ceiling: float = 1e5
     """Largest value, > 0."""
+
+    invariance = Invariance.OFFSET
 
     def __call__(self, t: int) -> Numeric:
         """Value at iteration t, a number or [R]."""
@@ -71,6 +77,8 @@ class EffectiveSamples(Alpha):
     """Largest alpha, > 0; reached where so many particles are equally best that no alpha reaches the share."""
     halvings: int = 50
     """Steps of the bisection, >= 1; 50 leave 15 digits."""
+
+    invariance = Invariance.AFFINE
 
     def of(self, t: int, values: Tensor) -> Tensor:
         """[R] float64."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, check_range
 from envs.random import Stream
-from zeroth_order.core import Optimizer, Values
+from zeroth_order.core import Invariance, Optimizer, Values
 from zeroth_order.evolution.population import default_popsize
 
 one_blas_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
@@ -131,6 +131,11 @@ class PyCMA(Optimizer):
     def recommend(self, state: PyCMAState) -> Tensor:
         """The distribution mean (pycma's `xfavorite`), [R, d]: with noise a better bet than the best point seen."""
         return state.mean
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations, rotations and whatever keeps the order of values."""
+        return frozenset({Invariance.TRANSLATION, Invariance.ROTATION, Invariance.MONOTONE})
 
     def stop(self, state: PyCMAState) -> dict[str, Tensor]:
         """pycma's own criteria (tolfun, tolx, tolfacupx, maxiter, ...), those met by at least one run."""
