@@ -139,16 +139,16 @@ class Adam(Step):
 class RefinedAdam(Step):
     """R-AdaZO: Adam whose second moment is that of the first moment, which is less noisy than the gradient.
 
-    Shu, Dai, He, Wang, Low, "Refining adaptive zeroth-order optimization at ease" (ICML 2025, arXiv 2502.01014):
+    Shu, Zhang, He, Dai, "Refining adaptive zeroth-order optimization at ease" (ICML 2025, arXiv 2502.01014):
     v <- beta_2 v + (1 - beta_2) m^2. Neither moment is corrected for its start.
     """
 
     beta1: Numeric = 0.9
-    """Decay of the first moment, in [0, 0.9999]. Paper: 0.9."""
+    """Decay of the first moment, in [0, 0.9999]. The authors' code: 0.9."""
     beta2: Numeric = 0.999
-    """Decay of the second moment, in [0, 0.9999]. Paper: 0.999."""
+    """Decay of the second moment, in [0, 0.9999]. The authors' code: 0.999, 0.99 in its example."""
     eps: Numeric = 1e-8
-    """> 0, in the units of g^2, inside the root as in the paper."""
+    """zeta > 0, in the units of g^2, inside the root as in the paper; the authors' code adds it to the root."""
 
     slots = 2
     isotropic = False
