@@ -19,6 +19,7 @@ from zeroth_order.langevin import GradientDescent, Langevin
 from zeroth_order.minimize import Best, minimize
 from zeroth_order.objectives import Ackley, GrandCanyon, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
 from zeroth_order.objectives.bbob import BBOB
+from zeroth_order.random_directions import SPSA, RAdaZO, RandomGradient, ZoAR, ZOSignSGD
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
 from zeroth_order.steps import ClipUp
@@ -32,6 +33,7 @@ __all__ = [
     "OBJECTIVES",
     "PGPE",
     "SNES",
+    "SPSA",
     "XNES",
     "Ackley",
     "AdamCBO",
@@ -54,10 +56,14 @@ __all__ = [
     "Optimizer",
     "PolarizedCBO",
     "PyCMA",
+    "RAdaZO",
+    "RandomGradient",
     "RandomSearch",
     "Rastrigin",
     "Rosenbrock",
     "Sphere",
     "Values",
+    "ZOSignSGD",
+    "ZoAR",
     "minimize",
 ]

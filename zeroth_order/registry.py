@@ -17,6 +17,7 @@ from zeroth_order.langevin import GradientDescent, Langevin
 from zeroth_order.objectives import SYNTHETIC, GrandCanyon
 from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.objectives.policy_return import PolicyReturn
+from zeroth_order.random_directions import SPSA, RAdaZO, RandomGradient, ZoAR, ZOSignSGD
 from zeroth_order.random_search import RandomSearch
 
 ALGORITHMS: Registry[type[Optimizer]] = Registry(
@@ -39,6 +40,11 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
             SNES,
             XNES,
             ARS,
+            RandomGradient,
+            SPSA,
+            ZOSignSGD,
+            RAdaZO,
+            ZoAR,
             RandomSearch,
             GradientDescent,
             Langevin,

@@ -17,6 +17,7 @@ from zeroth_order import (
     CBS,
     PGPE,
     SNES,
+    SPSA,
     XNES,
     AdamCBO,
     ClipUp,
@@ -32,8 +33,12 @@ from zeroth_order import (
     Optimizer,
     PolarizedCBO,
     PyCMA,
+    RAdaZO,
+    RandomGradient,
     RandomSearch,
     Values,
+    ZoAR,
+    ZOSignSGD,
 )
 from zeroth_order.cbo import (
     BarrierBox,
@@ -56,7 +61,9 @@ from zeroth_order.cbo import (
     TruncatedAnisotropic,
     TruncatedIsotropic,
 )
-from zeroth_order.steps import Momentum
+from zeroth_order.random_directions import Central, Coordinates, Gain, Orthonormal, Rademacher, UnitSphere
+from zeroth_order.random_directions import Gaussian as GaussianDirections
+from zeroth_order.steps import Momentum, RefinedAdam
 
 CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()} | {
     "cbo in batches": CBO(particles=24, batch=8, dt=0.1, sigma=Schedule(0.7)),
@@ -79,6 +86,14 @@ CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()
     "ars, v1": ARS(directions=3, top=3, alpha=Schedule(0.1, 0.5), nu=0.1),
     "snes, small population": SNES(popsize=5, sigma0=0.3),
     "xnes, whole cache lines": XNES(popsize=16, eta_mu=0.9, eta_b=0.5),
+    "random-gradient, orthonormal": RandomGradient(
+        7, Orthonormal(), Central(), Schedule(0.1), Schedule(0.1, 0.5), Momentum(0.5)
+    ),
+    "random-gradient, coordinates": RandomGradient(3, Coordinates(), Central(), Schedule(0.05)),
+    "spsa, averaged": SPSA(estimates=3, gamma=Gain(0.1, 0.602, 2.0), mu=Gain(0.05, 0.101)),
+    "zo-signsgd, vote": ZOSignSGD(5, GaussianDirections(), Central(), vote=True),
+    "r-adazo, signs": RAdaZO(4, Rademacher(), Central(), Schedule(0.05)),
+    "zoar, without reuse": ZoAR(number=4, history=1, directions=UnitSphere(), mu=0.2, step=Momentum(0.5)),
     "pgpe, values": PGPE(pairs=3, gamma=Schedule(0.05), alpha_sigma=0.01, sigma0=0.5, ranks=False),
 }
 SOLVES = {
@@ -89,6 +104,11 @@ SOLVES = {
     "xnes": (5_000, 1e-12),
     "openai-es": (10_000, 1e-3),
     "ars": (10_000, 1e-2),
+    "random-gradient": (10_000, 1e-4),
+    "spsa": (10_000, 1e-12),
+    "zo-signsgd": (10_000, 1e-3),
+    "r-adazo": (10_000, 1e-3),
+    "zoar": (10_000, 0.05),
     "random-search": (5_000, 2.0),
 }
 """id -> queries from a standard normal start, and the value of the 5-dimensional sphere reached in each of 6 runs."""
@@ -262,6 +282,11 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
         lambda u: ARS(alpha=Schedule(u), nu=0.1 * u),
         lambda u: SNES(sigma0=u, eta_mu=u, eta_sigma=u),
         lambda u: XNES(sigma0=u, eta_mu=u, eta_sigma=u, eta_b=0.5 * u),
+        lambda u: RandomGradient(2, gamma=Schedule(0.02 * u), mu=Schedule(u, 0.5)),
+        lambda u: SPSA(gamma=Gain(0.2 * u, 0.6 * u, u), mu=Gain(u, 0.5 * u)),
+        lambda u: ZOSignSGD(3, gamma=Schedule(0.1 * u, u), mu=Schedule(0.1 * u)),
+        lambda u: RAdaZO(3, gamma=Schedule(0.1 * u), mu=Schedule(0.1 * u), step=RefinedAdam(0.7 * u, 0.7 * u, u)),
+        lambda u: ZoAR(3, 2, gamma=Schedule(0.1 * u), mu=u, step=RefinedAdam(0.7 * u, 0.7 * u, u)),
         lambda u: RandomSearch(spread=u),
         lambda u: GradientDescent(Schedule(0.2 * u, u, 0.1 * u)),
         lambda u: Langevin(Schedule(0.1 * u), LogCooling(u)),
@@ -333,6 +358,25 @@ def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
         (lambda: XNES(popsize=1), "popsize"),
         (lambda: XNES(eta_mu=float("inf")), "eta_mu"),
         (lambda: XNES(eta_b=torch.tensor([0.1, -0.1])), "eta_b"),
+        (lambda: RandomGradient(0), "number"),
+        (lambda: RandomGradient(gamma=Schedule(0.0)), r"gamma\.scale"),
+        (lambda: RandomGradient(mu=Schedule(-1.0)), r"mu\.scale"),
+        (lambda: SPSA(estimates=0), "estimates"),
+        (lambda: SPSA(gamma=Gain(0.0, 0.6)), r"gamma\.scale"),
+        (lambda: SPSA(gamma=Gain(1.0, 0.6, -1.0)), r"gamma\.stability"),
+        (lambda: SPSA(mu=Gain(1.0, 1.1)), r"mu\.exponent"),
+        (lambda: ZOSignSGD(0), "number"),
+        (lambda: ZOSignSGD(gamma=Schedule(0.1, -1.0)), r"gamma\.exponent"),
+        (lambda: ZOSignSGD(mu=Schedule(0.0)), r"mu\.scale"),
+        (lambda: RAdaZO(number=0), "number"),
+        (lambda: RAdaZO(gamma=Schedule(float("nan"))), r"gamma\.scale"),
+        (lambda: RAdaZO(mu=Schedule(0.0)), r"mu\.scale"),
+        (lambda: RAdaZO(step=RefinedAdam(beta1=1.0)), "beta1"),
+        (lambda: ZoAR(number=0), "number"),
+        (lambda: ZoAR(history=0), "history"),
+        (lambda: ZoAR(number=1, history=1), "history"),
+        (lambda: ZoAR(gamma=Schedule(0.0)), r"gamma\.scale"),
+        (lambda: ZoAR(mu=torch.tensor([0.1, 0.0])), "mu"),
         (lambda: RandomSearch(points=0), "points"),
         (lambda: RandomSearch(spread=-1.0), "spread"),
         (lambda: GradientDescent(Schedule(0.0)), r"gamma\.scale"),
