@@ -106,10 +106,15 @@ def revalued(*changes: Function, exactly: bool) -> Callable[[Optimizer, pytest.M
     def check(algorithm: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
         before = trace(algorithm, valley)
         for change in changes:
-            for here, image in zip(before, trace(algorithm, lambda x, g=change: g(valley(x))), strict=True):
+            after = trace(algorithm, revalued_by(change))
+            for here, image in zip(before, after, strict=True):
                 assert_close(here, image, rtol=0.0, atol=0.0 if exactly else ROUNDING)
 
     return check
+
+
+def revalued_by(change: Function) -> Function:
+    return lambda points: change(valley(points))
 
 
 CHECKS: dict[Invariance, Any] = {
@@ -129,9 +134,7 @@ CLAIMS = [(name, claim) for name, made in CONFIGURATIONS.items() for claim in In
 def test_a_claim_is_kept(name: str, claim: Invariance, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = CONFIGURATIONS[name]
     if claim is Invariance.ROTATION and isinstance(algorithm, IN_LAW):
-        assert (
-            p_value_of_turning(algorithm) > 1e-3
-        )  # the rate at which a new optimizer fails by chance; seeds are fixed
+        assert p_value_of_turning(algorithm) > 1e-3  # the rate at which a new optimizer fails by chance
     else:
         CHECKS[claim](algorithm, monkeypatch)
 

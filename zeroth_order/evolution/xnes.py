@@ -27,7 +27,7 @@ from torch import Tensor
 
 from envs.algorithm import Metrics, Numeric, along_runs, check_range
 from envs.random import Stream
-from zeroth_order.cbo.swarm import normals, product
+from zeroth_order.cbo.swarm import normals, product, whole_lines
 from zeroth_order.core import Invariance, Optimizer, succeeded
 from zeroth_order.evolution.population import default_popsize
 from zeroth_order.evolution.shaping import utilities
@@ -123,10 +123,10 @@ def expm1(M: Tensor) -> Tensor:
 
     `torch.linalg.matrix_exp` sums in an order that depends on the other matrices of the batch, and waits for a GPU.
     """
-    small = M / 2**HALVINGS
+    small = whole_lines(M) / 2**HALVINGS  # so all matrices below begin with a cache line, as `product` needs it
     E = small / ORDER
     for k in range(ORDER - 1, 0, -1):
-        E = (small + product(small, E)) / k
+        E = (small + small @ E) / k
     for _ in range(HALVINGS):
-        E = 2 * E + product(E, E)
-    return E
+        E = 2 * E + E @ E
+    return E[..., : M.shape[-1], : M.shape[-1]]
