@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from envs.registry import ENVS
 from experiments import report
 from experiments.algorithms import ALGORITHMS
+from experiments.arena.suite import SHORT, ArenaFlags, arena_suite
 from experiments.arguments import REGISTRY, component_flags, with_components
 from experiments.benchmarks import SUITES
 from experiments.compare import Comparison, compare
@@ -40,11 +42,14 @@ class BenchFlags:
     """Measure speed against peers, side by side in one run."""
 
     suite: str = "training"
-    """Suite: training (the default comparison against A2C of Stable-Baselines3), memory (of each agent against d)."""
+    """Suite: training (the default comparison against A2C of Stable-Baselines3), memory (of each agent against d),
+    cbo (a step against CBXpy's), arena (optimizers on BBOB against those of other libraries)."""
     repeats: int = 3
-    """Repeats of each side, in turn; medians are reported."""
+    """Repeats of each side, in turn; medians are reported. Of the arena: instances of each function."""
     out: Path | None = None
-    """Folder for the report; default: only printed."""
+    """Folder for the report; default: only printed. The arena continues what it finds there."""
+    arena: ArenaFlags = SHORT
+    """Of the arena."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,7 +89,8 @@ def _dispatch(given: list[str]) -> None:
         bench = tyro.cli(BenchFlags, args=rest, prog="zopg bench", registry=REGISTRY)
         if bench.suite not in SUITES:
             raise ValueError(f"suite = {bench.suite!r} is not one of {', '.join(SUITES)}")
-        SUITES[bench.suite](bench.repeats, bench.out)
+        suite = partial(arena_suite, flags=bench.arena) if bench.suite == "arena" else SUITES[bench.suite]
+        suite(bench.repeats, bench.out)
     elif command == "list":
         _list()
     else:

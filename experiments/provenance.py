@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,8 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def today() -> str:
+    """The date, as in ISO 8601."""
+    return date.today().isoformat()

@@ -3,9 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.arena.suite import arena_suite
 from experiments.benchmarks.cbo import cbo_suite
 from experiments.benchmarks.memory import memory_suite
 from experiments.benchmarks.training import training
 
-SUITES: dict[str, Callable[[int, Path | None], None]] = {"training": training, "memory": memory_suite, "cbo": cbo_suite}
+SUITES: dict[str, Callable[[int, Path | None], None]] = {
+    "training": training,
+    "memory": memory_suite,
+    "cbo": cbo_suite,
+    "arena": arena_suite,
+}
 """Name -> (repeats, output folder)."""

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from envs.files import write_atomically
-from experiments.benchmarks.training import child, today
+from experiments.benchmarks.training import child
 from experiments.plots import CurveBand, panels_figure, save
-from experiments.provenance import provenance
+from experiments.provenance import provenance, today
 from experiments.record import write_json
 
 

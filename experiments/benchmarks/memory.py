@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from envs.files import write_atomically
-from experiments.benchmarks.training import child, today
-from experiments.provenance import provenance
+from experiments.benchmarks.training import child
+from experiments.provenance import provenance, today
 from experiments.record import write_json
 from rl import ALGORITHMS
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.provenance import provenance
+from experiments.provenance import provenance, today
 from experiments.record import write_json
 
 A2C_STEPS = 40_000
@@ -108,13 +108,6 @@ def training(repeats: int, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "training.json", data)
         print(f"wrote {out / 'training.json'}")
-
-
-def today() -> str:
-    """The date, as in ISO 8601."""
-    from datetime import date
-
-    return date.today().isoformat()
 
 
 def child(code: str, *arguments: str) -> dict[str, Any]:
