@@ -12,7 +12,7 @@ It lives on the ground floor because `rl` and `zeroth_order` share it and never 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -84,6 +84,19 @@ def check_range(
         raise ValueError(f"{name} = {shown} is not in {interval}")
 
 
+class Request(NamedTuple):
+    """Which clients are to evaluate the points that a federated algorithm asked, what for, and what is sent for it."""
+
+    clients: Tensor
+    """[R, K] int64, the client of each point; -1: the server needs no value there, and nothing is charged."""
+    purpose: str
+    """What the queries are for; the ledger keeps them apart."""
+    uplink: Tensor
+    """[R] int64, floats that the clients send to the server because of this iteration, all clients together."""
+    downlink: Tensor
+    """[R] int64, floats that the server sends to the clients."""
+
+
 class Algorithm(ABC):
     """Base of `rl.PolicyGradient` and `zeroth_order.Optimizer`; an algorithm is a frozen dataclass of its settings."""
 
@@ -108,6 +121,10 @@ class Algorithm(ABC):
     @abstractmethod
     def recommend(self, state: Any) -> Tensor:
         """The iterate, [R, d]."""
+
+    def request(self, state: Any) -> Request | None:
+        """Who evaluates the points just asked, for a federated algorithm; `state` is `ask`'s."""
+        return None
 
     def stop(self, state: Any) -> dict[str, Tensor]:
         """The algorithm's own reasons to stop, [R] bool each."""

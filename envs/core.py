@@ -29,6 +29,9 @@ class Cost(NamedTuple):
     hvps: Tensor
     """Hessian-vector products, one per trajectory (or per exact product)."""
     uplink_floats: Tensor
+    """Sent by clients to their server."""
+    downlink_floats: Tensor
+    """Sent by the server to its clients."""
 
     @staticmethod
     def zeros(runs: int, device: torch.device | str = "cpu") -> "Cost":

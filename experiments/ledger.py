@@ -10,6 +10,7 @@ from envs.core import Cost
 Unit: TypeAlias = Literal["env_steps", "queries"]
 
 RUNNING, BUDGET, NON_FINITE = "running", "budget", "non-finite"
+PURPOSE = "purpose."
 
 
 class Ledger:
@@ -20,6 +21,8 @@ class Ledger:
         self.spent = Cost.zeros(runs, device)
         self.failures = torch.zeros(runs, dtype=torch.int64, device=device)
         """[R] evaluations that failed; they were paid for."""
+        self.by_purpose: dict[str, Tensor] = {}
+        """purpose -> [R] queries of a federated algorithm."""
         self.active = torch.ones(runs, dtype=torch.bool, device=device)
         """[R] runs that go on."""
         self.reasons = [RUNNING, BUDGET, NON_FINITE]
@@ -35,11 +38,21 @@ class Ledger:
         """Stop the runs that an iteration of at most `worst_case` could take over the budget."""
         self.stop(self.position + worst_case > self.budget, BUDGET)
 
-    def charge(self, cost: Cost, failures: Tensor) -> Tensor:
+    def charge(self, cost: Cost, failures: Tensor, purpose: str | None = None) -> Tensor:
         """Add what an iteration cost to the runs that are active; returns them, [R] bool."""
+        if purpose is not None:
+            queries = torch.where(self.active, cost.queries, 0)
+            self.by_purpose[purpose] = self.by_purpose.get(purpose, torch.zeros_like(queries)) + queries
         self.spent = Cost(*(old + torch.where(self.active, new, 0) for old, new in zip(self.spent, cost, strict=True)))
         self.failures = self.failures + torch.where(self.active, failures, 0)
         return self.active
+
+    def communication(self) -> dict[str, Tensor]:
+        """What a federated algorithm has spent besides queries, and on what, [R] each; nothing for others."""
+        if not self.by_purpose:
+            return {}
+        queries = {f"queries_{purpose}": count for purpose, count in self.by_purpose.items()}
+        return queries | {"uplink_floats": self.spent.uplink_floats, "downlink_floats": self.spent.downlink_floats}
 
     def stop(self, where: Tensor, reason: str) -> None:
         """Stop the active runs among `where` [R]; the first reason stays."""
@@ -69,6 +82,7 @@ class Ledger:
     def pack(self) -> dict[str, Tensor]:
         """The tensors, for a checkpoint; the names of the reasons are packed by the caller."""
         spent = {f"spent.{name}": value for name, value in self.spent._asdict().items()}
+        spent |= {f"{PURPOSE}{name}": queries for name, queries in self.by_purpose.items()}
         return spent | {
             "failures": self.failures, "active": self.active, "reason": self._reason, "hits": self._hits,
         }  # fmt: skip
@@ -76,5 +90,6 @@ class Ledger:
     def unpack(self, parts: dict[str, Tensor], reasons: list[str]) -> None:
         """Continue from a checkpoint."""
         self.spent = Cost(*(parts[f"spent.{name}"] for name in Cost._fields))
+        self.by_purpose = {key.removeprefix(PURPOSE): part for key, part in parts.items() if key.startswith(PURPOSE)}
         self.failures, self.active = parts["failures"], parts["active"]
         self._reason, self._hits, self.reasons = parts["reason"], parts["hits"], list(reasons)

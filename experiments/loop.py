@@ -21,11 +21,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from envs.algorithm import Algorithm, Metrics
+from envs.algorithm import Algorithm, Metrics, Request
 from envs.core import Cost
 from envs.files import load_state, save_state
-from envs.random import Purpose, streams
-from experiments.answers import spread
+from envs.random import Purpose, Stream, streams
+from experiments.answers import Answer, spread
 from experiments.describe import describe, short_hash
 from experiments.ledger import NON_FINITE, Ledger
 from experiments.problems import Problem
@@ -55,6 +55,8 @@ class Result:
     parameters: Tensor
     """[R, d], the last iterate of each run."""
     spent: Cost
+    by_purpose: dict[str, Tensor]
+    """purpose -> [R] queries of a federated algorithm, empty for others."""
     failures: Tensor
     """[R] evaluations that came back non-finite."""
     hits: Tensor
@@ -226,6 +228,7 @@ class _Loop:
             self.record.table(),
             self.algorithm.recommend(self.state),
             self.ledger.spent,
+            self.ledger.by_purpose,
             self.ledger.failures,
             hits,
             self.ledger.why(),
@@ -250,11 +253,13 @@ class _Loop:
 
         rows = self._rows(active)
         stream = self._stream(Purpose.TRAIN)
-        answer = self.problem.answer(algorithm, points[rows], stream._replace(seeds=stream.seeds[rows]))
+        answer = self._answer(points[rows], stream._replace(seeds=stream.seeds[rows]), algorithm.request(asked), rows)
         told, metrics = algorithm.tell(asked, points, answer.spread_feedback(rows, len(points)))
-        before = ledger.spent
-        ledger.charge(answer.total().spread(rows, len(points)), spread(answer.failed, rows, len(points), 0))
-        self._capture(iterate, before, metrics)
+        before, paid = ledger.spent, ledger.communication()
+        ledger.charge(
+            answer.total().spread(rows, len(points)), spread(answer.failed, rows, len(points), 0), answer.purpose
+        )
+        self._capture(iterate, before, metrics | paid)
 
         sound = torch.isfinite(algorithm.recommend(told)).all(-1)
         ledger.stop(~sound, NON_FINITE)
@@ -262,6 +267,14 @@ class _Loop:
             ledger.stop(where, reason)
         self.state = algorithm.keep(active & sound, told, self.state)
         self.iteration += 1
+
+    def _answer(self, points: Tensor, stream: Stream, request: Request | None, rows: Tensor) -> Answer:
+        if request is None:
+            return self.problem.answer(self.algorithm, points, stream)
+        clients, purpose, uplink, downlink = request
+        return self.problem.answer_of_clients(
+            points, stream, Request(clients[rows], purpose, uplink[rows], downlink[rows])
+        )
 
     def _rows(self, active: Tensor) -> Tensor:
         """The runs that are worth evaluating: the active ones, where counting them does not make the host wait."""

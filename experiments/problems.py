@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from envs.algorithm import Algorithm, Metrics
+from envs.algorithm import Algorithm, Metrics, Request
 from envs.core import Cost, Env
 from envs.from_gymnasium import GymnasiumEnv
 from envs.policies import Network
@@ -26,6 +26,7 @@ from rl.core import PolicyGradient
 from rl.estimators import Estimator
 from rl.trajectory_oracle import TrajectoryOracle
 from zeroth_order.core import Objective, Optimizer, Values
+from zeroth_order.federated import FederatedObjective, FederatedOptimizer
 from zeroth_order.objectives.policy_return import PolicyReturn
 
 CPU = torch.device("cpu")
@@ -112,6 +113,10 @@ class Problem(ABC):
     @abstractmethod
     def answer(self, algorithm: Algorithm, points: Tensor, stream: Stream) -> Answer:
         """Feedback at points [R, K, d]."""
+
+    def answer_of_clients(self, points: Tensor, stream: Stream, request: Request) -> Answer:
+        """Feedback at points [R, K, d], each from the client that was asked, where there are any."""
+        raise NotImplementedError(f"{self.name} has no clients")
 
     @abstractmethod
     def score(self, points: Tensor, stream: Stream) -> dict[str, Tensor]:
@@ -204,6 +209,8 @@ class PolicyProblem(Problem):
             raise ValueError(f"{algorithm.id} needs a stochastic policy, head = {self.policy.head} is deterministic")
         if _wants_gradients(algorithm):
             raise ValueError(f"{algorithm.id} wants gradients, {self.name} answers optimizers with values only")
+        if isinstance(algorithm, FederatedOptimizer):
+            raise ValueError(f"{algorithm.id} needs clients, {self.name} has none")
 
     def answered_by(
         self, estimator: Estimator, query_episodes: int, episodes: int | None, normalise: bool = False
@@ -316,6 +323,8 @@ class ObjectiveProblem(Problem):
         wants = isinstance(algorithm, PolicyGradient) or _wants_gradients(algorithm)
         if wants and not self.objective.differentiable:
             raise ValueError(f"{algorithm.id} wants gradients, {self.name} answers with values only")
+        if isinstance(algorithm, FederatedOptimizer) and not isinstance(self.objective, FederatedObjective):
+            raise ValueError(f"{algorithm.id} needs clients, {self.name} has none")
         if isinstance(algorithm, PolicyGradient) and algorithm.natural:
             raise ValueError(f"{algorithm.id} needs the Fisher information of a policy, {self.name} has none")
 

@@ -1,0 +1,20 @@
+"""Federated zeroth-order optimization: clients that answer with values alone, and a server. One algorithm a file."""
+
+from zeroth_order.federated.core import FederatedObjective, FederatedOptimizer, Federation
+from zeroth_order.federated.fedprox import FedProx
+from zeroth_order.federated.fedzo import FedZO
+from zeroth_order.federated.scaffold import ScaffoldI, ScaffoldII
+from zeroth_order.federated.synthetic import FederatedAckley, FederatedLevy, FederatedQuadratic
+
+__all__ = [
+    "FedProx",
+    "FedZO",
+    "FederatedAckley",
+    "FederatedLevy",
+    "FederatedObjective",
+    "FederatedOptimizer",
+    "FederatedQuadratic",
+    "Federation",
+    "ScaffoldI",
+    "ScaffoldII",
+]
