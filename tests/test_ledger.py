@@ -35,7 +35,7 @@ def test_charges_add_up_in_every_currency() -> None:
     book.charge(Cost(*(torch.tensor([1, 2, 3]) * 10**i for i in range(len(Cost._fields)))), torch.tensor([0, 1, 0]))
     book.charge(steps(5, 6, 7), torch.tensor([2, 1, 0]))
     assert [part.tolist() for part in book.spent] == [
-        [1, 2, 3], [11, 21, 31], [105, 206, 307], [1000, 2000, 3000], [10000, 20000, 30000],
+        [1, 2, 3], [11, 21, 31], [105, 206, 307], [1000, 2000, 3000], [10000, 20000, 30000], [100000, 200000, 300000],
     ]  # fmt: skip
     assert book.failures.tolist() == [2, 2, 0]
     assert book.position.tolist() == [105, 206, 307]
