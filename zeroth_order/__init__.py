@@ -1,5 +1,7 @@
 """Derivative-free optimizers and the functions they minimise."""
 
+from zeroth_order.ask_tell.findings import Best, Recommendation
+from zeroth_order.boundary import Boundary, Penalty, Projection, Reflection, Transformation
 from zeroth_order.cbo import (
     CBO,
     CBS,
@@ -16,12 +18,13 @@ from zeroth_order.cbo import (
 from zeroth_order.core import Objective, Optimizer, Values
 from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
 from zeroth_order.langevin import GradientDescent, Langevin
-from zeroth_order.minimize import Best, minimize
+from zeroth_order.minimize import minimize
 from zeroth_order.objectives import Ackley, GrandCanyon, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
 from zeroth_order.objectives.bbob import BBOB
 from zeroth_order.random_directions import SPSA, RAdaZO, RandomGradient, ZoAR, ZOSignSGD
 from zeroth_order.random_search import RandomSearch
 from zeroth_order.registry import ALGORITHMS, OBJECTIVES
+from zeroth_order.search import Search
 from zeroth_order.steps import ClipUp
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "AdamCBO",
     "Anisotropic",
     "Best",
+    "Boundary",
     "ClipUp",
     "ConsensusFreezing",
     "ConsensusHopping",
@@ -54,14 +58,20 @@ __all__ = [
     "Objective",
     "OpenAIES",
     "Optimizer",
+    "Penalty",
     "PolarizedCBO",
+    "Projection",
     "PyCMA",
     "RAdaZO",
     "RandomGradient",
     "RandomSearch",
     "Rastrigin",
+    "Recommendation",
+    "Reflection",
     "Rosenbrock",
+    "Search",
     "Sphere",
+    "Transformation",
     "Values",
     "ZOSignSGD",
     "ZoAR",

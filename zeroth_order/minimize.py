@@ -1,132 +1,65 @@
-"""`minimize`: a derivative-free optimizer on a plain Python function of one point."""
+"""`minimize`: a derivative-free optimizer on a plain Python function."""
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from envs.random import Purpose, Stream, streams
-from zeroth_order.cbo import CBO
-from zeroth_order.core import Bounds, Optimizer, Values
-
-Vector: TypeAlias = float | Sequence[float] | np.ndarray
-"""One number for all coordinates, or [dim]."""
-
-DEFAULT = CBO()
-
-
-class Best(NamedTuple):
-    """The best point evaluated, and how it was found."""
-
-    x: np.ndarray
-    """[dim] float64; the start if every query failed."""
-    fun: float
-    """f(x); inf if every query failed."""
-    queries: int
-    """Calls of f."""
-    failures: int
-    """Those among them that returned NaN or an infinite value."""
-    stop: dict[str, float | bool]
-    """Why it ended: budget, target, or the algorithm's own reasons."""
+from zeroth_order.ask_tell.evaluation import Workers
+from zeroth_order.ask_tell.findings import Best
+from zeroth_order.ask_tell.start import Box, Vector, check_whole
+from zeroth_order.boundary import Boundary
+from zeroth_order.core import Optimizer
+from zeroth_order.search import DEFAULT, SMOOTH, Search
 
 
 def minimize(
-    f: Callable[[np.ndarray], float],
+    f: Callable[[Any], Any],
     x0: Vector | None = None,
-    bounds: tuple[Vector, Vector] | None = None,
+    bounds: Box | None = None,
     dim: int | None = None,
     algorithm: Optimizer = DEFAULT,
     budget: int = 10_000,
     seed: int = 0,
     target: float | None = None,
+    boundary: Boundary = SMOOTH,
+    vectorized: bool = False,
+    workers: Workers = 1,
+    repeats: int = 1,
+    final: int | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
 ) -> Best:
-    """Minimise f, which takes a float64 array [dim] and returns a number; NaN or inf means that the query failed.
+    """Minimise f, which takes a point [dim] and returns a number; NaN or inf means that the query failed.
 
-    The search starts at `x0` [dim], by default uniform in `bounds` = (low, high); with bounds, points are projected
-    into the box before they are evaluated. The algorithm's lengths (CBO's `spread`, CMA-ES's `sigma0`) are in the
-    units of x: choose them to fit the box. It ends when f was called `budget` times, a value <= `target` was found, or
-    the algorithm stops by itself. An exception raised by f passes through. The same arguments give the same answer.
+    The point is a float64 array, unless x0 is a tensor or float32: then it is of that kind. The search starts at `x0`,
+    by default uniform in `bounds` = (low, high), -inf and inf where a side is open; `boundary` says how points outside
+    become points of the box. The algorithm's lengths (CBO's `spread`, CMA-ES's `sigma0`) are in the units of x: choose
+    them to fit the box. It ends when f was called `budget` times, a value <= `target` was found, or the algorithm stops
+    by itself. The same arguments give the same answer. An exception raised by f passes through, and names the point.
 
-    Raises ValueError when neither x0 nor bounds are given, the dimension is unknown or contradictory, a number is not
-    finite, low >= high, x0 lies outside the bounds, budget < 1, seed < 0 or the algorithm wants gradients.
+    vectorized: f takes points [K, dim] and returns [K].
+    workers: processes that evaluate a generation (-1: one per core), or a function like `map`, such as a pool's. The
+        answer is that of one; but a generation in which the target is found is evaluated, and counted, to its end.
+    repeats: how often a noisy f is called at each point; the mean counts.
+    final: queries of the budget that are spent on the algorithm's recommendation at the end, if any: then x is the
+        recommendation and fun their mean, and not the luckiest of all values. By default 0 where repeats = 1, and
+        otherwise 10 * repeats, but at most a tenth of the budget.
+    checkpoint: a file in which the search is saved every two seconds, and at the end. It must not exist, unless
+        `resume`: then the search continues from it, and the answer is that of one without interruption. Where there
+        is no file yet, it begins.
+
+    Raises ValueError, before any call of f, when neither x0 nor bounds are given, the dimension is unknown or
+    contradictory, a number is out of range, x0 lies outside the bounds, the algorithm wants gradients, f cannot be sent
+    to worker processes, or the checkpoint was made with other arguments.
     """
-    if budget < 1:
-        raise ValueError(f"budget = {budget} is not >= 1")
-    if algorithm.wants_gradients:
-        raise ValueError(f"algorithm = {algorithm} wants gradients, and f tells values alone")
-    root = streams([seed])
-    dimension = _dimension(x0, bounds, dim)
-    box = None if bounds is None else _box(bounds, dimension)
-    start = _start(x0, box, dimension, root.fold(Purpose.INSTANCE))
-    state = algorithm.init(start[None], root.fold(Purpose.INITIAL))
-    best = Best(start.numpy().copy(), math.inf, 0, 0, {})
-    iteration = 0
-    while not best.stop:
-        points, state = algorithm.ask(state, root.fold(Purpose.ASK).at(iteration))
-        asked = points[0] if box is None else points[0].clamp(*box)
-        best, values = _evaluate(f, asked, best, budget, target)
-        if not best.stop:
-            state, _ = algorithm.tell(state, points, Values(values[None]))
-            best = best._replace(stop={name: True for name, met in algorithm.stop(state).items() if bool(met[0])})
-        iteration += 1
-    return best
-
-
-def _evaluate(
-    f: Callable[[np.ndarray], float], points: Tensor, best: Best, budget: int, target: float | None
-) -> tuple[Best, Tensor]:
-    """The best after `points` [K, dim], and the values [K]; ends early, with a reason, at the budget or the target."""
-    values = points.new_full(points.shape[:1], torch.nan)
-    for k, x in enumerate(points.numpy()):
-        value = float(f(x.copy()))
-        values[k] = value
-        failed = not math.isfinite(value)
-        best = best._replace(queries=best.queries + 1, failures=best.failures + failed)
-        if not failed and value < best.fun:
-            best = best._replace(x=x.copy(), fun=value)
-        if target is not None and best.fun <= target:
-            return best._replace(stop={"target": best.fun}), values
-        if best.queries == budget:
-            return best._replace(stop={"budget": budget}), values
-    return best, values
-
-
-def _dimension(x0: Vector | None, bounds: tuple[Vector, Vector] | None, dim: int | None) -> int:
-    """The one dimension that dim, x0 and the bounds agree on."""
-    low, high = (None, None) if bounds is None else bounds
-    vectors = {"x0": x0, "low": low, "high": high}
-    given = {name: np.size(vector) for name, vector in vectors.items() if vector is not None and np.ndim(vector) > 0}
-    if dim is not None:
-        given["dim"] = dim
-    if len(set(given.values())) != 1 or min(given.values()) < 1:
-        raise ValueError(f"x0, bounds or dim have to tell one dimension >= 1; they tell {given or 'nothing'}")
-    return next(iter(given.values()))
-
-
-def _vector(name: str, value: Vector, dim: int) -> Tensor:
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim > 1 or not np.isfinite(array).all():
-        raise ValueError(f"{name} = {value} is not finite numbers of shape [{dim}]")
-    return torch.tensor(array).expand(dim).clone()
-
-
-def _box(bounds: tuple[Vector, Vector], dim: int) -> Bounds:
-    low, high = _vector("low", bounds[0], dim), _vector("high", bounds[1], dim)
-    if not bool((low < high).all()):
-        raise ValueError(f"bounds = {bounds}: low has to be < high")
-    return low, high
-
-
-def _start(x0: Vector | None, box: Bounds | None, dim: int, stream: Stream) -> Tensor:
-    if x0 is None:
-        if box is None:
-            raise ValueError("minimize needs x0 or bounds")
-        low, high = box
-        return low + (high - low) * stream.uniform(dim, dtype=torch.float64)[0]
-    start = _vector("x0", x0, dim)
-    if box is not None and not bool(((start >= box[0]) & (start <= box[1])).all()):
-        raise ValueError(f"x0 = {x0} does not lie in the bounds")
-    return start
+    check_whole("budget", budget, 1)
+    check_whole("seed", seed, 0)
+    check_whole("repeats", repeats, 1)
+    if final is None:
+        final = 0 if repeats == 1 else min(10 * repeats, budget // 10)
+    search = Search(algorithm, x0, bounds, dim, seed, budget, target, boundary, repeats, final)
+    if checkpoint is not None and Path(checkpoint).exists():
+        if not resume:
+            raise ValueError(f"checkpoint = {checkpoint} exists already; resume it, or name another file")
+        search.resume(checkpoint)
+    return search.optimize(f, vectorized, workers, checkpoint)

@@ -1,0 +1,1 @@
+"""What `Search` and `minimize` are made of: runs between ask and tell, and how f is called."""
