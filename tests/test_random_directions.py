@@ -32,7 +32,7 @@ from zeroth_order.steps import Plain, RefinedAdam
 
 F64 = torch.float64
 KINDS = [Gaussian(), UnitSphere(), Rademacher(), Orthonormal(), Coordinates()]
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
+EXACT: Any = {"rtol": 1e-10, "atol": 1e-10}
 
 
 def names(value: Any) -> str:
@@ -69,7 +69,7 @@ def test_directions_have_mean_zero_and_covariance_identity(kind: Directions) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("number", "dim"), [(3, 5), (5, 5), (13, 5), (4, 1), (33, 40)])
 def test_what_each_kind_is(number: int, dim: int, dtype: torch.dtype) -> None:
-    tight = {"rtol": 1e-5, "atol": 1e-4}
+    tight: Any = {"rtol": 1e-5, "atol": 1e-4}
     for kind in KINDS:
         u = draw(kind, number, dim, 3, dtype)
         assert u.shape == (3, number, dim)
