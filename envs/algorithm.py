@@ -89,8 +89,8 @@ class Request(NamedTuple):
 
     clients: Tensor
     """[R, K] int64, the client of each point; -1: the server needs no value there, and nothing is charged."""
-    purpose: str
-    """What the queries are for; the ledger keeps them apart."""
+    purposes: tuple[str, ...]
+    """[K] what the points are for; the ledger keeps them apart."""
     uplink: Tensor
     """[R] int64, floats that the clients send to the server because of this iteration, all clients together."""
     downlink: Tensor

@@ -70,8 +70,8 @@ class Answer:
     """[R] int64, evaluations (episodes, or values) that came back non-finite."""
     charged: list[Cost] = field(default_factory=list)
     """Products that the algorithm asked the feedback for, known after `tell`."""
-    purpose: str | None = None
-    """What the queries of a federated algorithm were for."""
+    by_purpose: dict[str, Tensor] = field(default_factory=dict)
+    """purpose -> [R] queries of a federated algorithm."""
 
     def total(self) -> Cost:
         """Everything this iteration cost."""

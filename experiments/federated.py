@@ -49,6 +49,9 @@ class FederatedProblem(ObjectiveProblem):
     def answer_of_clients(self, points: Tensor, stream: Stream, request: Request) -> Answer:
         """The values of the clients asked, NaN where none was."""
         evaluation = self.clients.ask_clients(points, request.clients, stream)
-        failed = (~torch.isfinite(evaluation.values) & (request.clients >= 0)).sum(-1)
+        asked = request.clients >= 0
+        failed = (~torch.isfinite(evaluation.values) & asked).sum(-1)
+        where = {purpose: [p == purpose for p in request.purposes] for purpose in dict.fromkeys(request.purposes)}
+        by_purpose = {purpose: asked[:, torch.tensor(those)].sum(-1) for purpose, those in where.items()}
         sent = {"uplink_floats": request.uplink, "downlink_floats": request.downlink}
-        return Answer(Values(evaluation.values), evaluation.cost._replace(**sent), failed, purpose=request.purpose)
+        return Answer(Values(evaluation.values), evaluation.cost._replace(**sent), failed, by_purpose=by_purpose)

@@ -38,10 +38,10 @@ class Ledger:
         """Stop the runs that an iteration of at most `worst_case` could take over the budget."""
         self.stop(self.position + worst_case > self.budget, BUDGET)
 
-    def charge(self, cost: Cost, failures: Tensor, purpose: str | None = None) -> Tensor:
+    def charge(self, cost: Cost, failures: Tensor, by_purpose: dict[str, Tensor] | None = None) -> Tensor:
         """Add what an iteration cost to the runs that are active; returns them, [R] bool."""
-        if purpose is not None:
-            queries = torch.where(self.active, cost.queries, 0)
+        for purpose, queries in (by_purpose or {}).items():
+            queries = torch.where(self.active, queries, 0)
             self.by_purpose[purpose] = self.by_purpose.get(purpose, torch.zeros_like(queries)) + queries
         self.spent = Cost(*(old + torch.where(self.active, new, 0) for old, new in zip(self.spent, cost, strict=True)))
         self.failures = self.failures + torch.where(self.active, failures, 0)

@@ -256,9 +256,9 @@ class _Loop:
         answer = self._answer(points[rows], stream._replace(seeds=stream.seeds[rows]), algorithm.request(asked), rows)
         told, metrics = algorithm.tell(asked, points, answer.spread_feedback(rows, len(points)))
         before, paid = ledger.spent, ledger.communication()
-        ledger.charge(
-            answer.total().spread(rows, len(points)), spread(answer.failed, rows, len(points), 0), answer.purpose
-        )
+        failed = spread(answer.failed, rows, len(points), 0)
+        by_purpose = {purpose: spread(part, rows, len(points), 0) for purpose, part in answer.by_purpose.items()}
+        ledger.charge(answer.total().spread(rows, len(points)), failed, by_purpose)
         self._capture(iterate, before, metrics | paid)
 
         sound = torch.isfinite(algorithm.recommend(told)).all(-1)
@@ -271,9 +271,9 @@ class _Loop:
     def _answer(self, points: Tensor, stream: Stream, request: Request | None, rows: Tensor) -> Answer:
         if request is None:
             return self.problem.answer(self.algorithm, points, stream)
-        clients, purpose, uplink, downlink = request
+        clients, purposes, uplink, downlink = request
         return self.problem.answer_of_clients(
-            points, stream, Request(clients[rows], purpose, uplink[rows], downlink[rows])
+            points, stream, Request(clients[rows], purposes, uplink[rows], downlink[rows])
         )
 
     def _rows(self, active: Tensor) -> Tensor:

@@ -112,13 +112,13 @@ class Rounds(FederatedOptimizer):
     def request(self, state: RoundState) -> Request:
         """The iterate goes to the clients at the beginning of a round and comes back at its end."""
         size, dim = self.federation.size, state.x.shape[-1]
-        each = self.difference.points(state.x[:1, :1], state.x[:1, None, :1].expand(1, self.number, 1), 1.0).shape[1]
+        each = self.difference.queries(self.number)
         sent = size * dim * (1 + self.control_floats)
         purpose = CONTROL if self._is_control(state) else GRADIENT
         last = self._phase(state) == self._phases - 1
         return Request(
             state.chosen.repeat_interleave(each, 1),
-            purpose,
+            (purpose,) * (size * each),
             floats(state.x, sent if last else 0),
             floats(state.x, sent if self._phase(state) == 0 else 0),
         )
