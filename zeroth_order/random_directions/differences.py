@@ -24,10 +24,6 @@ class Difference(ABC):
 
     @abstractmethod
     def queries(self, number: int) -> int:
-        """K, for Q = `number` directions."""
-
-    @abstractmethod
-    def queries(self, number: int) -> int:
         """K, the points that Q = `number` directions take."""
 
     @abstractmethod
@@ -51,10 +47,6 @@ class Forward(Difference):
         """Q + 1."""
         return number + 1
 
-    def queries(self, number: int) -> int:
-        """Q + 1."""
-        return number + 1
-
     def points(self, x: Tensor, directions: Tensor, mu: Numeric) -> Tensor:
         """x, then all x + mu u, [R, Q + 1, d]."""
         return torch.cat((x[:, None], x[:, None] + along_runs(mu, directions) * directions), 1)
@@ -71,10 +63,6 @@ class Forward(Difference):
 @dataclass(frozen=True)
 class Central(Difference):
     """(f(x + mu u) - f(x - mu u)) / (2 mu): 2 Q queries, exact for a quadratic f."""
-
-    def queries(self, number: int) -> int:
-        """2 Q."""
-        return 2 * number
 
     def queries(self, number: int) -> int:
         """2 Q."""
