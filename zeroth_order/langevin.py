@@ -24,7 +24,7 @@ from envs.algorithm import Decay, Metrics, Schedule, along_runs
 from envs.random import Stream
 from zeroth_order.cbo.schedules import LogCooling
 from zeroth_order.cbo.swarm import normals, without_stream
-from zeroth_order.core import Optimizer, succeeded
+from zeroth_order.core import Invariance, Optimizer, succeeded
 
 PUBLISHED = LogCooling(10 / math.log(2))
 """10 / log(t + 2), sigma_t of arXiv 2306.09778."""
@@ -84,6 +84,11 @@ class Descent(Optimizer, ABC):
     def pack(self, state: DescentState) -> dict[str, Tensor | int | float]:
         """All but the stream."""
         return without_stream(state)
+
+    @property
+    def invariances(self) -> frozenset[Invariance]:
+        """Translations, rotations and f + b."""
+        return frozenset({Invariance.TRANSLATION, Invariance.ROTATION, Invariance.OFFSET})
 
 
 @dataclass(frozen=True)

@@ -164,13 +164,13 @@ def test_what_is_not_claimed_is_noticed(
         CHECKS[claim](algorithm, monkeypatch)
 
 
-def test_one_claim_about_values_is_enough() -> None:
+def test_every_optimizer_claims_something_about_values_and_only_the_strongest() -> None:
     of_values = {Invariance.OFFSET, Invariance.AFFINE, Invariance.MONOTONE}
     for name, algorithm in CONFIGURATIONS.items():
-        assert len(of_values & algorithm.invariances) <= 1, name
+        assert len(of_values & algorithm.invariances) == 1, name
 
 
-def p_value_of_turning(algorithm: Optimizer, runs: int = 40, generations: int = 20) -> float:
+def p_value_of_turning(algorithm: Optimizer, runs: int = 30, generations: int = 15) -> float:
     """Of values reached on an ellipsoid of condition 10^4, along the axes and turned, with other seeds; KS test."""
     weights = 10 ** (4 * torch.arange(DIM, dtype=F64) / (DIM - 1))
     samples = []
@@ -186,4 +186,4 @@ def p_value_of_turning(algorithm: Optimizer, runs: int = 40, generations: int = 
 
 def test_turning_is_noticed_in_law() -> None:
     """The separable strategy is far slower on a turned ellipsoid."""
-    assert p_value_of_turning(SNES()) < 1e-6
+    assert p_value_of_turning(SNES(), generations=60) < 1e-6
