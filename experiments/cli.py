@@ -1,4 +1,4 @@
-"""The console script `zopg`: compare, run, tune, bench, list."""
+"""The console script `zopg`: compare, run, tune, attack, bench, list."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from experiments import report
 from experiments.algorithms import ALGORITHMS
 from experiments.arena.suite import SHORT, ArenaFlags, arena_suite
 from experiments.arguments import REGISTRY, component_flags, with_components
+from experiments.attack.command import attack_images, parse_attack
 from experiments.benchmarks import SUITES
 from experiments.compare import Comparison, compare
 from experiments.flags import CompareFlags, ProblemFlags, RunFlags, TuneFlags
@@ -32,6 +33,7 @@ COMMANDS = {
     "compare": "run several algorithms on one problem for many seeds and compare them",
     "run": "run one algorithm, with its hyper-parameters as flags",
     "tune": "choose hyper-parameters by a grid, with equal budgets and seeds of their own",
+    "attack": "attack an image classifier that only tells scores, with every query counted",
     "bench": "measure speed against peers, side by side",
     "list": "algorithms, environments, objectives and presets, one line each",
 }
@@ -85,6 +87,8 @@ def _dispatch(given: list[str]) -> None:
             _study(tuning, STUDIES[tuning.preset].tune)
         else:
             _tune(tuning)
+    elif command == "attack":
+        _attack(rest)
     elif command == "bench":
         bench = tyro.cli(BenchFlags, args=rest, prog="zopg bench", registry=REGISTRY)
         if bench.suite not in SUITES:
@@ -147,6 +151,14 @@ def _study(flags: ProblemFlags, carry_out: Callable[[Request], Found] | None) ->
     _wrote(found.files)
 
 
+def _attack(rest: list[str]) -> None:
+    flags, attacker = parse_attack(rest)
+    found = attack_images(flags, attacker, flags.out or _dated(f"attack-{flags.target}"), show_progress)
+    _show(found.table, found.files)
+    if found.attacked.error is not None:
+        raise ValueError(found.attacked.error)
+
+
 def _folder(flags: ProblemFlags, comparison: Comparison) -> Path:
     return _named_folder(flags, str(comparison.preset.env or comparison.preset.objective))
 
@@ -154,7 +166,11 @@ def _folder(flags: ProblemFlags, comparison: Comparison) -> Path:
 def _named_folder(flags: ProblemFlags, name: str) -> Path:
     if flags.resume and flags.out is None:
         raise ValueError("--resume needs --out, the folder to continue")
-    return flags.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name.replace(':', '-')}"
+    return flags.out or _dated(name)
+
+
+def _dated(name: str) -> Path:
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name.replace(':', '-').replace('/', '-')}"
 
 
 def _show(table: Table, files: list[Path]) -> None:

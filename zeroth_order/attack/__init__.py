@@ -5,7 +5,7 @@ from zeroth_order.attack.core import Attacker
 from zeroth_order.attack.in_space import InsideBox, InSpace
 from zeroth_order.attack.losses import CrossEntropy, Loss, Margin, margin
 from zeroth_order.attack.queries import CountedTarget, Queries
-from zeroth_order.attack.run import Attacked, attack
+from zeroth_order.attack.run import Attacked, attack, check_attack
 from zeroth_order.attack.simba import DCTBasis, PixelBasis, SimBA
 from zeroth_order.attack.spaces import DCT, LowResolution, Pixels, Space, Squares
 from zeroth_order.attack.square import SquareAttack
@@ -36,5 +36,6 @@ __all__ = [
     "Target",
     "TargetError",
     "attack",
+    "check_attack",
     "margin",
 ]

@@ -79,8 +79,7 @@ def attack(
     Raises ValueError for bad input before the target is asked, and TargetError where it fails on the originals. Where
     it fails later, `error` says so.
     """
-    _check(target, images, classes, budget, batch)
-    attacker.check(images, ball)
+    check_attack(target, images, classes, attacker, ball, budget, batch)
     root = streams(range(len(images)) if seeds is None else seeds, images.device)
     if len(root.seeds) != len(images):
         raise ValueError(f"seeds has {len(root.seeds)} entries, {len(images)} are needed, one per image")
@@ -178,8 +177,10 @@ class _Attack:
         return done, f"{successes} of {attacked} images, {int(found.queries.spent.sum()):,} queries"
 
 
-def _check(target: Target, images: Tensor, classes: Tensor, budget: int, batch: int) -> None:
-    """Raise ValueError, naming the argument, for what cannot be attacked."""
+def check_attack(
+    target: Target, images: Tensor, classes: Tensor, attacker: Attacker, ball: Ball, budget: int, batch: int = 1
+) -> None:
+    """Raise ValueError, naming the argument, for what `attack` cannot do; the target is not asked."""
     if images.dim() != 4 or not len(images) or not images.is_floating_point():
         raise ValueError(f"images have shape {list(images.shape)} and type {images.dtype}, not float [n, C, H, W]")
     if target.shape is not None and tuple(images.shape[1:]) != target.shape:
@@ -196,6 +197,7 @@ def _check(target: Target, images: Tensor, classes: Tensor, budget: int, batch: 
         raise ValueError(f"budget = {budget} is not >= 2: one query for the original, one for a change")
     if batch < 1:
         raise ValueError(f"batch = {batch} is not >= 1")
+    attacker.check(images, ball)
 
 
 def check_classes(classes: Tensor, number: int | None) -> None:

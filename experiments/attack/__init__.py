@@ -1,0 +1,1 @@
+"""`zopg attack`: classifiers to attack, the settings of the attacks, what is written and drawn."""
