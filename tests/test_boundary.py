@@ -73,9 +73,8 @@ def test_a_search_point_leads_back(boundary: Boundary) -> None:
     shares = torch.linspace(0, 1, 101).double()[:, None]
     finite = torch.tensor([-1.0, 0.0, -20.0, 1e3, -3.0]).double(), torch.tensor([2.0, 9.0, -7.0, 1000.5, 3.0]).double()
     points = (finite[0] + shares * (finite[1] - finite[0])).clamp(*finite)[None]
-    torch.testing.assert_close(
-        boundary.feasible(boundary.search_point(points, BOX), BOX), points, rtol=1e-15, atol=1e-15
-    )
+    again = boundary.feasible(boundary.search_point(points, BOX), BOX)
+    torch.testing.assert_close(again, points, rtol=1e-15, atol=1e-15)
 
 
 def test_reflection_by_hand() -> None:
