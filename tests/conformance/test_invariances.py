@@ -22,12 +22,16 @@ from zeroth_order import (
     CBS,
     PGPE,
     SNES,
+    SPSA,
     ConsensusHopping,
     MirrorCBO,
     OpenAIES,
     Optimizer,
     PyCMA,
+    RandomGradient,
     Values,
+    ZoAR,
+    ZOSignSGD,
 )
 from zeroth_order.core import Invariance
 from zeroth_order.steps import ClipUp, Plain, Sign
@@ -154,6 +158,10 @@ def test_a_claim_is_kept(name: str, claim: Invariance, monkeypatch: pytest.Monke
         (ARS(), Invariance.MONOTONE),
         (PGPE(ranks=False), Invariance.AFFINE),
         (OpenAIES(ranks=False), Invariance.MONOTONE),
+        (SPSA(), Invariance.ROTATION),
+        (RandomGradient(), Invariance.AFFINE),
+        (ZOSignSGD(mu=Schedule(0.5)), Invariance.MONOTONE),
+        (ZoAR(mu=0.5, step=Plain()), Invariance.AFFINE),
     ],
 )
 def test_what_is_not_claimed_is_noticed(
