@@ -39,6 +39,11 @@ def solve(factor: Tensor, vector: Tensor) -> Tensor:
     return torch.cholesky_solve(vector[..., None], factor)[..., 0]
 
 
+def half_log_det(factor: Tensor) -> Tensor:
+    """1/2 log |L L'|, [*B]."""
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
 def rank_one_update(factor: Tensor, vector: Tensor) -> Tensor:
     """The factor of L L' + v v', v [*B, n].
 
