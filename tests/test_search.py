@@ -14,7 +14,7 @@ from torch import Tensor
 from envs.algorithm import Metrics
 from envs.files import load_state
 from envs.random import Stream
-from zeroth_order import CBO, Best, Optimizer, Projection, PyCMA, RandomSearch, Reflection, Search, Values
+from zeroth_order import CBO, CMAES, Best, Optimizer, Projection, PyCMA, RandomSearch, Reflection, Search, Values
 from zeroth_order.cbo import Heaviside
 from zeroth_order.random_search import RandomSearchState
 
@@ -23,6 +23,7 @@ OPTIMIZERS: list[Optimizer] = [
     CBO(particles=8, correction=Heaviside()),
     CBO(particles=8, batch=4),
     PyCMA(popsize=6),
+    CMAES(popsize=6),
     RandomSearch(points=7),
 ]
 
@@ -307,7 +308,7 @@ def test_a_saved_search_continues_bit_for_bit(algorithm: Optimizer, seed: Any, n
     """Saved and loaded at every occasion: before and after an ask, between the parts of a tell, and at the end."""
     low = [-1.0, -math.inf]
     x0 = np.zeros(2, np.float32) if numpy else torch.zeros(2, dtype=torch.float64)
-    arguments: dict[str, Any] = {"x0": x0, "bounds": (low, 4.0), "seed": seed, "budget": 45, "repeats": 1, "final": 3}
+    arguments: dict[str, Any] = {"x0": x0, "bounds": (low, 4.0), "seed": seed, "budget": 45, "target": 0.3, "final": 3}
     through = Search(algorithm, boundary=Reflection(), **arguments)
     search = Search(algorithm, boundary=Reflection(), **arguments)
 

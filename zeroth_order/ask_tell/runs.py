@@ -131,6 +131,7 @@ class Runs:
     def _finish(self) -> None:
         """Tell the algorithm, and see which runs go on."""
         points, values = self.generation.points, self.generation.values
+        # `keep` restores what a run had that has ended; a state that moves in place learns nothing from NaN.
         values = torch.where(self.active[:, None], values, torch.nan)
         if self.box is not None:
             values = self.boundary.told(values, points, self.box)
