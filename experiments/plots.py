@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogFormatterMathtext, NullFormatter
 from numpy.typing import ArrayLike
 
 from envs.files import write_atomically
@@ -47,6 +47,14 @@ class CurveBand(NamedTuple):
     high: Floats
     runs: int
     """n behind each point."""
+
+
+class Panel(NamedTuple):
+    """Some curves in logarithmic axes of their own."""
+
+    x_label: str
+    y_label: str
+    curves: Sequence[CurveBand]
 
 
 def survival_band(label: str, times: ArrayLike, reached: ArrayLike, until: float) -> CurveBand:
@@ -143,11 +151,28 @@ def panels_figure(
 
     `caption` says what lines and bands are; "{runs}" in it is filled in. Raises ValueError without curves.
     """
-    figure, axes = _panels(len(panels), caption, [band for _, curves in panels for band in curves])
-    for place, (y_label, curves) in zip(axes, panels, strict=True):
-        _draw_curves(place, curves, x_label, y_label, None, "log", "log")
+    drawn = [Panel(x_label, y_label, curves) for y_label, curves in panels]
+    return grid_figure(drawn, title, caption, columns=len(panels))
+
+
+def grid_figure(panels: Sequence[Panel], title: str, caption: str, columns: int) -> Figure:
+    """The panels in rows of `columns`, with the same algorithms in the same order; otherwise as `panels_figure`."""
+    figure, axes = _panels(len(panels), caption, [band for panel in panels for band in panel.curves], columns)
+    for place, panel in zip(axes, panels, strict=True):
+        _draw_curves(place, panel.curves, panel.x_label, panel.y_label, None, "log", "log")
+        if min(band.x[0] for band in panel.curves) < 1:  # no cost, and so without 1k and 1M
+            place.xaxis.set_major_formatter(LogFormatterMathtext())
     _head(figure, axes[0], title, columns=4)
     return figure
+
+
+def draw_guide(axes: Axes, x: Floats, start: float, slope: float, text: str) -> None:
+    """A grey line of that slope in logarithmic axes, along x from the height `start`, with the text at its end."""
+    y = start * (x / x[0]) ** slope
+    axes.plot(x, y, color=GREY, linestyle=":", linewidth=1.5)
+    axes.annotate(
+        text, (x[-1], y[-1]), color=GREY, fontsize="small", xytext=(3, 0), textcoords="offset points", va="center"
+    )
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:
@@ -165,14 +190,19 @@ def _write(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _panels(count: int, caption: str, curves: Sequence[CurveBand]) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, caption: str, curves: Sequence[CurveBand], columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
     if not curves:
         raise ValueError("curves is empty; a figure needs at least one")
-    figure = Figure(figsize=(7.0 if count == 1 else 5.5 * count, 5.0), layout=ConstrainedLayoutEngine(w_pad=0.12))
+    columns = columns or count
+    rows = -(-count // columns)
+    size = (7.0 if columns == 1 else 5.5 * columns, 5.0 if rows == 1 else 4.2 * rows)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08 if rows > 1 else None))
     fewest, most = min(band.runs for band in curves), max(band.runs for band in curves)
     runs = f"{most} run{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} runs"
     figure.supxlabel(caption.format(runs=runs), fontsize="small", color=GREY)
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
 def _draw_curves(

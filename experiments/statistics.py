@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
@@ -78,6 +78,16 @@ def stratified_bootstrap(
     replicates = np.stack([np.asarray(statistic(pooled[row]), dtype=np.float64) for row in rows])
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Estimate(value, np.asarray(low), np.asarray(high))
+
+
+def share(successes: ArrayLike, level: float = 0.95) -> Estimate:
+    """Share of runs [n, ...] that succeeded, with the exact binomial interval (Clopper and Pearson 1934)."""
+    _check_level(level)
+    outcomes = _finite("successes", successes)
+    n, k, tail = len(outcomes), outcomes.sum(axis=0), (1 - level) / 2
+    low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+    high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+    return Estimate(np.asarray(k / n), np.asarray(low), np.asarray(high))
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:

@@ -7,7 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
-from experiments.plots import CurveBand, comparison_figure, curves_figure, save, survival_band, survival_figure
+from experiments.plots import (
+    CurveBand,
+    Panel,
+    comparison_figure,
+    curves_figure,
+    draw_guide,
+    grid_figure,
+    save,
+    survival_band,
+    survival_figure,
+)
 from experiments.statistics import kaplan_meier
 
 LABELS = ["n-pg-igt", "n-harpg", "cma-es", "consensus-based-optimization", "reinforce"]
@@ -89,6 +99,28 @@ def test_comparison_has_a_panel_for_either_and_one_legend():
     assert texts(figure) == ["t", *LABELS, "threshold 475"]
     colours = [[line.get_color() for line in axes.lines if line.get_label() in LABELS] for axes in figure.axes]
     assert colours[0] == colours[1]
+
+
+def test_a_grid_has_rows_of_panels_and_one_legend():
+    small = [band._replace(x=(band.x + 1) / BUDGET, centre=band.centre + 1) for band in bands()]
+    panels = [Panel("steps", "gap", bands()), Panel("sigma", "error", small), Panel("dt", "error", small)]
+    figure = grid_figure(panels, "t", "of {runs}", columns=2)
+    places = [axes.get_subplotspec() for axes in figure.axes]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (1, 0)]
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        assert_shows(axes, list(panel.curves), steps=False)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == (panel.x_label, panel.y_label)
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert texts(figure) == ["t", *LABELS]
+    assert figure.get_supxlabel() == "of 32 runs"
+    assert figure.axes[1].xaxis.get_major_formatter()(0.1) == r"$\mathdefault{10^{-1}}$"
+
+
+def test_a_guide_has_its_slope_and_height():
+    (axes,) = grid_figure([Panel("x", "y", bands())], "t", "", columns=1).axes
+    draw_guide(axes, np.array([10.0, 100.0, 1000.0]), 7.0, -0.5, "-1/2")
+    assert_allclose(axes.lines[-1].get_ydata(), 7 * np.array([1.0, 0.1, 0.01]) ** 0.5)
+    assert [text.get_text() for text in axes.texts] == ["-1/2"]
 
 
 def test_comparison_without_a_threshold_has_curves_only():

@@ -19,6 +19,7 @@ from experiments.statistics import (
     median_time,
     performance_profile,
     probability_of_improvement,
+    share,
     stratified_bootstrap,
 )
 
@@ -110,6 +111,15 @@ def test_a_lone_run_has_no_interval():
     assert_array_equal(value, [1.0, 2.0])
     assert np.isnan([low, high]).all()
     assert np.isnan(stratified_bootstrap([[1.0, 2.0], [3.0]]).low)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_share_has_the_exact_binomial_interval(level):
+    successes = np.arange(7)[:, None] < np.arange(8)  # 0 to 7 of 7
+    found = share(successes, level)
+    exact = [scipy.stats.binomtest(k, 7).proportion_ci(level, "exact") for k in range(8)]
+    assert_allclose(found.value, np.arange(8) / 7)
+    assert_allclose(np.stack([found.low, found.high], 1), exact, rtol=1e-9, atol=1e-12)
 
 
 def test_performance_profile_counts_what_is_above():
@@ -278,6 +288,8 @@ def test_carry_forward_is_the_definition(at, positions):
         (lambda: stratified_bootstrap([[1.0, 2.0]], level=95), r"level = 95 is not in \(0, 1\)"),
         (lambda: stratified_bootstrap([[1.0, 2.0]], resamples=0), "resamples = 0"),
         (lambda: performance_profile([np.nan], [0.0]), "scores has 1 of 1"),
+        (lambda: share([1.0, np.nan]), "successes has 1 of 2"),
+        (lambda: share([True], level=1.0), "level = 1.0"),
         (lambda: probability_of_improvement([1.0], [np.nan]), "y has 1 of 1"),
         (lambda: probability_of_improvement([[1.0]], [1.0]), r"\(1, 1\)"),
         (lambda: kaplan_meier([np.inf, 1.0], [False, True]), "times has 1 of 2"),

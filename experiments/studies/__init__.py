@@ -2,6 +2,7 @@
 
 from experiments.studies.core import Found, Request, Study
 from experiments.studies.estimator_errors import run_estimator_errors
+from experiments.studies.gradient import run_gradient
 from experiments.studies.rates import run_rates, tune_rates
 from experiments.studies.unseen import run_unseen, tune_unseen
 
@@ -22,6 +23,11 @@ STUDIES: dict[str, Study] = {
         "bias and variance of every gradient estimate along one path, against the exact gradient",
         4_096,
         run_estimator_errors,
+    ),
+    "gradient-is-all-you-need": Study(
+        "consensus-based optimization as gradient descent: paths, hops, deviations and phase diagrams of its paper",
+        100,
+        run_gradient,
     ),
 }
 

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from envs.algorithm import Schedule
 from experiments import plots
 from experiments.exact import ExactProblem
-from experiments.plots import GREY, CurveBand
+from experiments.plots import CurveBand, draw_guide
 from experiments.presets import FAITHFUL, Setting
 from experiments.report import interval
-from experiments.statistics import Estimate, Floats, loglog_slope, stratified_bootstrap
+from experiments.statistics import Estimate, loglog_slope, stratified_bootstrap
 from experiments.studies.core import Contender, Found, Request, chosen_values, open_study, write_table
 from experiments.studies.problems import grid_world, lqr, random_mdp
 from experiments.studies.tracks import Track, budget_of, track
@@ -123,7 +123,5 @@ def draw_guides(axes: Axes, bands: Sequence[CurveBand]) -> None:
         if band.label not in GUIDES:
             continue
         x = band.x[band.x >= band.x[-1] / 10]
-        y: Floats = band.centre[len(band.x) - len(x)] * (x / x[0]) ** RATES[band.label]
-        axes.plot(x, y, color=GREY, linestyle=":", linewidth=1.5)
-        axes.annotate(GUIDES[band.label], (x[-1], y[-1]), color=GREY, fontsize="small", xytext=(3, 0),
-                      textcoords="offset points", va="center")  # fmt: skip
+        start = float(band.centre[len(band.x) - len(x)])
+        draw_guide(axes, x, start, RATES[band.label], GUIDES[band.label])
