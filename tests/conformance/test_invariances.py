@@ -172,10 +172,10 @@ def test_what_is_not_claimed_is_noticed(
         CHECKS[claim](algorithm, monkeypatch)
 
 
-def test_every_optimizer_claims_something_about_values_and_only_the_strongest() -> None:
+def test_of_the_claims_about_values_the_strongest_is_enough() -> None:
     of_values = {Invariance.OFFSET, Invariance.AFFINE, Invariance.MONOTONE}
     for name, algorithm in CONFIGURATIONS.items():
-        assert len(of_values & algorithm.invariances) == 1, name
+        assert len(of_values & algorithm.invariances) <= 1, name
 
 
 def p_value_of_turning(algorithm: Optimizer, runs: int = 30, generations: int = 15) -> float:
