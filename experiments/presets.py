@@ -7,9 +7,10 @@ from envs.algorithm import Schedule
 from experiments.ablations import ABLATIONS, Ablation
 from experiments.algorithms import ALGORITHMS
 from experiments.paper_tasks import PAPER_TASKS, PaperTask
+from experiments.policy_search import AGENTS, OPTIMIZERS, SEARCH_TASKS, SearchTask
 from experiments.settings import FAITHFUL, PRACTICAL, Mode, Setting
 from rl import External, PolicyGradient
-from zeroth_order import CBO, PyCMA
+from zeroth_order import CBO, CMAES
 from zeroth_order.cbo import Growth
 
 TUNING_SEEDS = tuple(range(1_000, 1_016))
@@ -117,6 +118,23 @@ def _ablation_preset(ablation: Ablation) -> Preset:
     )
 
 
+def _search_preset(task: SearchTask) -> Preset:
+    """Optimizers against agents on one environment."""
+    return Preset(
+        summary=f"{task.env}: derivative-free policy search against policy gradients",
+        env=task.env,
+        algorithms=(*AGENTS, *OPTIMIZERS),
+        seeds=20,
+        budget=task.budget,
+        horizon=task.horizon,
+        discount=task.discount,
+        hidden=task.hidden,
+        target=task.target,
+        practical=task.settings(),
+        tuning_seeds=TUNING_SEEDS,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         summary="CartPole-v1 with the paper's horizon and discount, the default of `zopg compare`",
@@ -125,12 +143,13 @@ PRESETS: dict[str, Preset] = {
         target=195.0,
         practical={
             "cbo": Setting(CBO(particles=20, alpha=Growth(0.5), sigma=Schedule(1.4), spread=2.0)),
-            "cma-es": Setting(PyCMA(sigma0=1.0)),
+            "cma-es": Setting(CMAES(sigma0=1.0)),
         },
         tuning_seeds=TUNING_SEEDS,
     ),
     **{f"ablation-{name}": _ablation_preset(ablation) for name, ablation in ABLATIONS.items()},
     **{name: _paper_preset(name) for name in PAPER_TASKS},
+    **{name: _search_preset(task) for name, task in SEARCH_TASKS.items()},
     **{f"{name}-short": _paper_preset(name, short=True) for name, task in PAPER_TASKS.items() if task.short_budget},
 }
 """Comparisons by name."""

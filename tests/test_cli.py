@@ -299,7 +299,9 @@ def test_every_flag_has_a_help_text(kind: Any) -> None:
 
 
 def test_help_has_no_dead_flags() -> None:
-    assert {"Schedule", "Growth", "CBO", "PyCMA", "CompareFlags", "BenchFlags"} <= {kind.__name__ for kind in FLAGS}
+    assert {"Schedule", "Growth", "CBO", "CMAES", "PyCMA", "CompareFlags", "BenchFlags"} <= {
+        kind.__name__ for kind in FLAGS
+    }
 
 
 # What is refused.

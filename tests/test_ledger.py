@@ -16,7 +16,7 @@ from experiments.ledger import Ledger
 from experiments.loop import run
 from experiments.problems import ObjectiveProblem, PolicyProblem
 from rl import HARPG, NHARPG, NPGIGT, REINFORCE, Estimator, causal, time_baseline
-from zeroth_order import CBO, PyCMA, RandomSearch, Sphere
+from zeroth_order import CBO, CMAES, RandomSearch, Sphere
 
 CPU = torch.device("cpu")
 NONE = torch.zeros(3, dtype=torch.int64)
@@ -168,7 +168,7 @@ POLICY_CASES: dict[str, tuple[Algorithm, int]] = {
     "n-harpg": (NHARPG(), 2),
     "cbo": (CBO(particles=4), 4),
     "cbo in batches": (CBO(particles=8, batch=2), 2),
-    "cma-es": (PyCMA(popsize=5), 5),
+    "cma-es": (CMAES(popsize=5), 5),
     "random-search": (RandomSearch(points=3), 3),
 }
 """Algorithm, and K."""
@@ -222,7 +222,7 @@ OBJECTIVE_CASES: dict[str, tuple[Algorithm, int, int]] = {
     "harpg": (HARPG(), 2, 1),
     "n-harpg": (NHARPG(), 2, 1),
     "cbo": (CBO(particles=6), 6, 0),
-    "cma-es": (PyCMA(popsize=5), 5, 0),
+    "cma-es": (CMAES(popsize=5), 5, 0),
     "random-search": (RandomSearch(points=7), 7, 0),
 }
 """Algorithm, queries and Hessian-vector products of an iteration."""

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import zeroth_order
-from zeroth_order import CBO, Optimizer, PyCMA, RandomSearch, minimize
+from zeroth_order import CBO, CMAES, Optimizer, RandomSearch, minimize
 from zeroth_order.ask_tell.evaluation import evaluator
 from zeroth_order.ask_tell.start import Form
 
-OPTIMIZERS = [CBO(), PyCMA(), RandomSearch(points=7)]
+OPTIMIZERS = [CBO(), CMAES(), RandomSearch(points=7)]
 
 
 class Recorded:
@@ -69,7 +69,7 @@ def test_when_everything_fails_the_start_is_returned() -> None:
 def test_solves() -> None:
     best = minimize(Recorded(), bounds=(-5, 5), dim=5, budget=10_000)
     assert best.fun < 0.05
-    best = minimize(Recorded(), bounds=(-5, 5), dim=5, algorithm=PyCMA(), budget=10_000)
+    best = minimize(Recorded(), bounds=(-5, 5), dim=5, algorithm=CMAES(), budget=10_000)
     assert best.fun < 1e-10
     assert best.queries < 10_000
     assert {"tolfun", "tolfunhist"} & best.stop.keys()

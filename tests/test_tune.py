@@ -28,7 +28,7 @@ from experiments.statistics import Estimate, iqm
 from experiments.trials import RULE, Trial, choose, run_scores, trial
 from experiments.tune import sensitivity, tuning_table
 from rl import NPGIGT, REINFORCE, Estimator, causal, paper, time_baseline
-from zeroth_order import CBO, OBJECTIVES, PyCMA, RandomSearch
+from zeroth_order import CBO, CMAES, OBJECTIVES, RandomSearch
 from zeroth_order.cbo import Isotropic
 
 SPHERE = Preset(summary="", objective="sphere", dim=3, seeds=4, budget=400, algorithms=("reinforce",))
@@ -246,7 +246,7 @@ def test_words_become_values_of_the_fields_own_types() -> None:
 def test_only_what_has_an_effect_can_be_swept() -> None:
     agent, optimizer = PRACTICAL["n-pg-igt"], PRACTICAL["cma-es"]
     assert {"gamma.scale", "eta.floor", "episodes", "estimator.baseline"} <= set(field_types(agent, True))
-    assert set(field_types(optimizer, True)) == {"sigma0", "popsize", "episodes"}
+    assert set(field_types(optimizer, True)) == {"sigma0", "popsize", "restarts", "covariance", "episodes"}
     assert set(field_types(Setting(Outside()), True)) == {"learning_rate", "n_steps"}
     assert set(field_types(optimizer, False)) == {"sigma0", "popsize"}
     assert not any(path == "episodes" or path.startswith("estimator") for path in field_types(agent, False))
@@ -300,7 +300,7 @@ SETTINGS = [
     *((f"faithful {name}", name, how) for name, how in FAITHFUL.items()),
     *((f"practical {name}", name, how) for name, how in PRACTICAL.items()),
     ("batch and noise", "cbo", Setting(CBO(particles=6, batch=3, noise=Isotropic()), query_episodes=4)),
-    ("popsize", "cma-es", Setting(PyCMA(sigma0=0.125, popsize=7))),
+    ("popsize", "cma-es", Setting(CMAES(sigma0=0.125, popsize=7))),
     ("estimator", "n-pg-igt", Setting(NPGIGT(Schedule(1, 0.5, 0.25)), Estimator(8, time_baseline, causal))),
 ]
 

@@ -16,7 +16,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer, Values
-from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
+from zeroth_order.evolution import ARS, BIPOP, CMAES, IPOP, PGPE, SNES, XNES, OpenAIES, PyCMA, SepCMAES
 from zeroth_order.langevin import GradientDescent, Langevin
 from zeroth_order.minimize import minimize
 from zeroth_order.objectives import Ackley, GrandCanyon, Griewank, Levy, Rastrigin, Rosenbrock, Sphere
@@ -31,8 +31,11 @@ __all__ = [
     "ALGORITHMS",
     "ARS",
     "BBOB",
+    "BIPOP",
     "CBO",
     "CBS",
+    "CMAES",
+    "IPOP",
     "OBJECTIVES",
     "PGPE",
     "SNES",
@@ -70,6 +73,7 @@ __all__ = [
     "Reflection",
     "Rosenbrock",
     "Search",
+    "SepCMAES",
     "Sphere",
     "Transformation",
     "Values",

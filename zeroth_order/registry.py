@@ -12,7 +12,7 @@ from zeroth_order.cbo import (
     PolarizedCBO,
 )
 from zeroth_order.core import Objective, Optimizer
-from zeroth_order.evolution import ARS, PGPE, SNES, XNES, OpenAIES, PyCMA
+from zeroth_order.evolution import ARS, CMAES, PGPE, SNES, XNES, OpenAIES, PyCMA, SepCMAES
 from zeroth_order.langevin import GradientDescent, Langevin
 from zeroth_order.objectives import SYNTHETIC, GrandCanyon
 from zeroth_order.objectives.bbob import BBOB
@@ -34,6 +34,8 @@ ALGORITHMS: Registry[type[Optimizer]] = Registry(
             DeltaCBO,
             ConsensusFreezing,
             ConsensusHopping,
+            CMAES,
+            SepCMAES,
             PyCMA,
             PGPE,
             OpenAIES,

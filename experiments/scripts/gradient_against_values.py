@@ -12,7 +12,7 @@ def main(seeds: int = 16, budget: int = 4_000) -> None:
     torch.set_num_threads(1)
     problem = experiments.ObjectiveProblem(zeroth_order.Rosenbrock(dim=5), tolerance=0.1)
     agent = rl.NPGIGT(gamma=envs.Schedule(0.3, 0.5), eta=envs.Schedule(1.0, 0.8, floor=0.3))
-    for algorithm in (agent, zeroth_order.PyCMA(sigma0=1.0), zeroth_order.CBO(spread=2.0)):
+    for algorithm in (agent, zeroth_order.CMAES(sigma0=1.0), zeroth_order.CBO(spread=2.0)):
         found = experiments.run(algorithm, problem, seeds=seeds, budget=budget)
         values = -problem.score(found.parameters, envs.streams(range(seeds)))["negative value"]
         reached = int((found.hits >= 0).sum())

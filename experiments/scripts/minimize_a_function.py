@@ -10,7 +10,7 @@ def rastrigin(x: np.ndarray) -> float:
 
 
 def main(budget: int = 10_000) -> None:
-    for algorithm in (zeroth_order.CBO(spread=2.0), zeroth_order.PyCMA(sigma0=2.0)):
+    for algorithm in (zeroth_order.CBO(spread=2.0), zeroth_order.CMAES(sigma0=2.0)):
         best = zeroth_order.minimize(rastrigin, bounds=(-5.12, 5.12), dim=5, algorithm=algorithm, budget=budget, seed=0)
         print(f"{algorithm.id:>7}: f = {best.fun:.3g} after {best.queries} queries, stopped by {best.stop}")
 

@@ -13,8 +13,11 @@ from envs.random import Purpose, streams
 from zeroth_order import (
     ALGORITHMS,
     ARS,
+    BIPOP,
     CBO,
     CBS,
+    CMAES,
+    IPOP,
     PGPE,
     SNES,
     SPSA,
@@ -36,6 +39,7 @@ from zeroth_order import (
     RAdaZO,
     RandomGradient,
     RandomSearch,
+    SepCMAES,
     Values,
     ZoAR,
     ZOSignSGD,
@@ -61,6 +65,7 @@ from zeroth_order.cbo import (
     TruncatedAnisotropic,
     TruncatedIsotropic,
 )
+from zeroth_order.evolution import SymmetricRoot
 from zeroth_order.random_directions import Central, Coordinates, Gain, Orthonormal, Rademacher, UnitSphere
 from zeroth_order.random_directions import Gaussian as GaussianDirections
 from zeroth_order.steps import Momentum, RefinedAdam
@@ -80,7 +85,11 @@ CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()
     "mirror-cbo, simplex": MirrorCBO(particles=16, map=Simplex(), spread=2.0),
     "mirror-cbo, sparse": MirrorCBO(particles=16, map=ElasticNet(lam=0.1)),
     "cbo, isotropic": CBO(particles=8, noise=Isotropic(), sigma=Schedule(0.5, 0.5), dt=0.1),
-    "cma-es, small population": PyCMA(popsize=5, sigma0=0.3),
+    "cma-es, small population": CMAES(popsize=5, sigma0=0.3),
+    "cma-es, symmetric root": CMAES(covariance=SymmetricRoot()),
+    "cma-es, ipop": CMAES(popsize=3, restarts=IPOP(restarts=2, spread=1.0)),
+    "sep-cma-es, bipop": SepCMAES(restarts=BIPOP(factor=3, restarts=2)),
+    "pycma, small population": PyCMA(popsize=5, sigma0=0.3),
     "pgpe, clipup": PGPE(pairs=4, gamma=Schedule(0.1, 0.5), step=ClipUp()),
     "openai-es, values": OpenAIES(pairs=4, gamma=Schedule(0.05), ranks=False, weight_decay=0.01, step=Momentum(0.5)),
     "ars, v1": ARS(directions=3, top=3, alpha=Schedule(0.1, 0.5), nu=0.1),
@@ -99,6 +108,8 @@ CASES: dict[str, Optimizer] = {name: make() for name, make in ALGORITHMS.items()
 SOLVES = {
     "cbo": (10_000, 0.05),
     "cma-es": (2_000, 1e-8),
+    "sep-cma-es": (2_000, 1e-8),
+    "pycma": (2_000, 1e-8),
     "pgpe": (10_000, 1e-9),
     "snes": (5_000, 1e-12),
     "xnes": (5_000, 1e-12),
@@ -275,6 +286,8 @@ def test_resuming_continues_bit_for_bit(algorithm: Optimizer) -> None:
         lambda u: DeltaCBO(drift=u, dt=0.3 * u, delta=Schedule(u)),
         lambda u: ConsensusFreezing(drift=u, dt=u, delta=Schedule(u), alpha=Growth(u)),
         lambda u: ConsensusHopping(sigma=Schedule(u), alpha=Growth(u, 1 + u)),
+        lambda u: CMAES(sigma0=u, restarts=BIPOP(spread=u)),
+        lambda u: SepCMAES(sigma0=u, popsize=3, restarts=IPOP(spread=u)),
         lambda u: PyCMA(sigma0=u),
         lambda u: PGPE(gamma=Schedule(u, u, 0.1 * u), alpha_sigma=0.2 * u, sigma0=u, max_change=0.3 * u),
         lambda u: PGPE(gamma=Schedule(0.1 * u), step=ClipUp(0.5 * u, u), ranks=False),
@@ -335,6 +348,11 @@ def test_no_global_generator_is_touched(algorithm: Optimizer) -> None:
         (lambda: CBO(alpha=Growth(0.0)), r"alpha\.scale"),
         (lambda: CBO(alpha=Growth(1.0, 0.9)), r"alpha\.factor"),
         (lambda: CBO(alpha=Growth(1.0, 1.0, 0.0)), r"alpha\.ceiling"),
+        (lambda: CMAES(sigma0=0.0), "sigma0"),
+        (lambda: SepCMAES(popsize=2), "popsize"),
+        (lambda: CMAES(restarts=IPOP(factor=1)), "factor"),
+        (lambda: CMAES(restarts=BIPOP(restarts=0)), "restarts"),
+        (lambda: CMAES(restarts=BIPOP(spread=-1.0)), "spread"),
         (lambda: PyCMA(sigma0=0.0), "sigma0"),
         (lambda: PyCMA(popsize=2), "popsize"),
         (lambda: PGPE(pairs=1), "pairs"),

@@ -44,7 +44,7 @@ GOLDEN: list[tuple[Optimizer, list[list[list[float]]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "trace"), GOLDEN, ids=["cbo", "cbo in batches", "random-search", "cma-es"])
+@pytest.mark.parametrize(("algorithm", "trace"), GOLDEN, ids=["cbo", "cbo in batches", "random-search", "pycma"])
 def test_recommendations(algorithm: Optimizer, trace: list[list[list[float]]]) -> None:
     """Seeds 7 and 8 on the sphere from two starts."""
     root = streams([7, 8])

@@ -9,7 +9,7 @@ from experiments.presets import PRESETS, setting
 from experiments.problems import ObjectiveProblem, PolicyProblem
 from experiments.report import score_curves
 from rl import NPGIGT
-from zeroth_order import CBO, PyCMA, Sphere
+from zeroth_order import CBO, CMAES, Sphere
 
 DEFAULT = PRESETS["cartpole"]
 
@@ -45,8 +45,8 @@ def test_exact_n_pg_igt_walks_straight_into_the_minimum_of_the_sphere() -> None:
     assert (result.hits > 0).all()
 
 
-@pytest.mark.parametrize("algorithm", [CBO(spread=3.0), PyCMA(sigma0=2.0)], ids=lambda algorithm: algorithm.id)
-def test_optimizers_solve_the_sphere_in_the_loop(algorithm: CBO | PyCMA) -> None:
+@pytest.mark.parametrize("algorithm", [CBO(spread=3.0), CMAES(sigma0=2.0)], ids=lambda algorithm: algorithm.id)
+def test_optimizers_solve_the_sphere_in_the_loop(algorithm: CBO | CMAES) -> None:
     result = run(algorithm, ObjectiveProblem(Sphere(dim=5), tolerance=0.1), seeds=8, budget=6000, evaluations=10)
     assert (result.hits > 0).all()
     assert (result.parameters.square().sum(-1) < 0.1).all()

@@ -84,7 +84,7 @@ class PyCMAState(NamedTuple):
 class PyCMA(Optimizer):
     """Configuration; see the module."""
 
-    id = "cma-es"
+    id = "pycma"
     summary = "covariance matrix adaptation evolution strategy (pycma)"
     paper = "Hansen, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772 (2016)"
 
