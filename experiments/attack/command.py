@@ -66,7 +66,7 @@ class AttackFlags:
     norm: Literal["linf", "l2"] = "linf"
     """Norm of the ball around each image."""
     epsilon: float | None = None
-    """Radius of the ball, pixels being in [0, 1]; default: the target's (mnist 0.2, cifar10 0.05, efficientnet-lite0
+    """Radius of the ball, pixels being in [0, 1]; default: the target's (mnist 0.3, cifar10 0.05, efficientnet-lite0
     4/255; in l2 2.5, 1, 3; otherwise 0.05 and 1)."""
     budget: int = 10_000
     """Most queries per image: one for the original, the others for the attack."""

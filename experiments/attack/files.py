@@ -17,6 +17,7 @@ from experiments.attack.images import as_images, as_pixels
 from experiments.attack.outcome import best
 from experiments.attack.packages import check_package
 from zeroth_order.attack import L2, Attacked, Ball, CountedTarget, Linf, margin
+from zeroth_order.attack.balls import LEVELS, levels
 
 
 class Saved(NamedTuple):
@@ -53,10 +54,10 @@ def save_images(found: Attacked, labels: Tensor, ball: Ball, counted: CountedTar
             read.append(np.atleast_3d(np.asarray(saved)))
     if read:
         back = as_images(np.stack(read)).to(found.images)
-        originals = found.images[rows]
+        exact = levels(found.images[rows]) / LEVELS, levels(back) / LEVELS
         for name, measure in (("linf", Linf(1.0)), ("l2", L2(1.0))):
-            distances[name][rows.cpu()] = measure.distance(originals, back).cpu()
-        near = ball.distance(originals, back) <= ball.epsilon * (1 + 1e-6)
+            distances[name][rows.cpu()] = measure.distance(*exact).cpu()
+        near = ball.distance(*exact) <= ball.epsilon * (1 + 1e-12)
         scores = counted.scores(rows, back, "verify")
         holds[rows] = near & (margin(scores, found.classes[rows], found.targeted) < 0)
     return Saved(files, distances, holds)

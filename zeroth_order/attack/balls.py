@@ -1,7 +1,7 @@
 """How far an adversarial image may be from its original: balls in pixel space, where images are in [0, 1].
 
 Everything here is about the intersection of the ball with the cube [0, 1]^D of images, D = C H W: `project` is the
-Euclidean projection onto it, exact but for rounding, and what it returns is never outside, whatever the rounding.
+Euclidean projection onto it; what it returns in float32 is never outside, whatever the rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -91,8 +91,9 @@ class L2(Ball):
         The square of the norm is piecewise quadratic in t. Solved for the pixels that no bound stops at the current t,
         it gives a next t that is never too large; when no more pixels are stopped it is the solution.
         """
-        difference = candidates - images
-        low, high = -images, 1.0 - images
+        exact = images.double()
+        difference = candidates.double() - exact
+        low, high = -exact, 1.0 - exact
         radius = self._safe_radius(images)
         square = difference.square()
         t = (radius / _norm(difference)).clamp(max=1.0)
@@ -106,7 +107,7 @@ class L2(Ball):
             t = torch.where(grows, larger, t)
             if not bool(grows.any()):
                 break
-        return (images + (t * difference).clamp(low, high)).clamp(0.0, 1.0)
+        return (exact + (t * difference).clamp(low, high)).to(candidates).clamp(0.0, 1.0)
 
     def distance(self, images: Tensor, others: Tensor) -> Tensor:
         """Euclidean norm of the difference."""
@@ -125,7 +126,7 @@ class L2(Ball):
         return torch.where(outside, towards, nearest).clamp(0, LEVELS).to(torch.uint8)
 
     def _safe_radius(self, images: Tensor) -> float:
-        """epsilon less what adding the perturbation to the image may add to its norm by rounding."""
+        """epsilon less what rounding the pixels may add to the norm."""
         rounding = torch.finfo(images.dtype).eps * sqrt(prod(images.shape[-3:]))
         return max(self.epsilon - rounding, 0.0)
 
