@@ -248,7 +248,7 @@ def test_only_what_has_an_effect_can_be_swept() -> None:
     assert {"gamma.scale", "eta.floor", "episodes", "estimator.baseline"} <= set(field_types(agent, True))
     assert set(field_types(optimizer, True)) == {"sigma0", "popsize", "restarts", "covariance", "episodes"}
     assert set(field_types(Setting(Outside()), True)) == {"learning_rate", "n_steps"}
-    assert set(field_types(optimizer, False)) == {"sigma0", "popsize"}
+    assert set(field_types(optimizer, False)) == {"sigma0", "popsize", "restarts", "covariance"}
     assert not any(path == "episodes" or path.startswith("estimator") for path in field_types(agent, False))
 
 
