@@ -1,5 +1,6 @@
 """Studies by name; see `experiments.studies.core`."""
 
+from experiments.studies.attacks import run_attacks
 from experiments.studies.core import Found, Request, Study
 from experiments.studies.estimator_errors import run_estimator_errors
 from experiments.studies.gradient import run_gradient
@@ -28,6 +29,11 @@ STUDIES: dict[str, Study] = {
         "consensus-based optimization as gradient descent: paths, hops, deviations and phase diagrams of its paper",
         100,
         run_gradient,
+    ),
+    "single-image-attacks": Study(
+        "CBO, Square and SimBA as published on the classifiers of zopg attack; --seeds is the most images",
+        20,
+        run_attacks,
     ),
 }
 
