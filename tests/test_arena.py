@@ -13,7 +13,7 @@ import pytest
 
 from experiments.arena import suite
 from experiments.arena.contenders import SIGMA0, AskTell, Batch, Caller, fitted, ours
-from experiments.arena.entries import Entry, default_names, entries
+from experiments.arena.entries import SETTINGS, Entry, default_names, entries
 from experiments.arena.figures import spread_out
 from experiments.arena.peers import PEERS, Peer
 from experiments.arena.recorder import TARGETS, Ended, Found, Recorder
@@ -193,7 +193,8 @@ def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_everybody_registered_takes_part() -> None:
     names = default_names()
     assert {name for name in ALGORITHMS if not ALGORITHMS[name]().wants_gradients} - set(names) <= {"pycma"}
-    assert set(PEERS) <= set(names)
+    assert {*PEERS, *SETTINGS} <= set(names)
+    assert len(set(names)) == len(names)
 
 
 # The sphere of BBOB in words: two functions, three runs each, two of the targets looked at.
