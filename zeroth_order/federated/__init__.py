@@ -3,10 +3,12 @@
 from zeroth_order.federated.core import FederatedObjective, FederatedOptimizer, Federation
 from zeroth_order.federated.fedprox import FedProx
 from zeroth_order.federated.fedzo import FedZO
+from zeroth_order.federated.fzoos import FZooS
 from zeroth_order.federated.scaffold import ScaffoldI, ScaffoldII
 from zeroth_order.federated.synthetic import FederatedAckley, FederatedLevy, FederatedQuadratic
 
 __all__ = [
+    "FZooS",
     "FedProx",
     "FedZO",
     "FederatedAckley",

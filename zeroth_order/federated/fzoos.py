@@ -197,7 +197,7 @@ class FZooS(FederatedOptimizer):
         """The iterate and the mean weights go down at the beginning of a round; iterates, then weights go up."""
         phase, size, dim = self._phase(state), self.federation.size, state.x.shape[-1]
         first = ACCEPTANCE if self._is_test(phase) else GRADIENT
-        purposes = (first, *(ACTIVE,) * self._extra(state))
+        purposes = (first, *(GRADIENT if phase == 0 else ACTIVE,) * self._extra(state))
         up = {self.steps: dim, self._phases - 1: self.compression.floats(self.features.number)}.get(phase, 0)
         down = {0: dim + self.features.number, self.steps + 1: dim}.get(phase, 0)
         clients = state.chosen.repeat_interleave(len(purposes), 1)
