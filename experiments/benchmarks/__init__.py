@@ -6,6 +6,7 @@ from pathlib import Path
 from experiments.arena.suite import arena_suite
 from experiments.benchmarks.cbo import cbo_suite
 from experiments.benchmarks.memory import memory_suite
+from experiments.benchmarks.surrogates import surrogates_suite
 from experiments.benchmarks.training import training
 
 SUITES: dict[str, Callable[[int, Path | None], None]] = {
@@ -13,5 +14,6 @@ SUITES: dict[str, Callable[[int, Path | None], None]] = {
     "memory": memory_suite,
     "cbo": cbo_suite,
     "arena": arena_suite,
+    "surrogates": surrogates_suite,
 }
 """Name -> (repeats, output folder)."""
