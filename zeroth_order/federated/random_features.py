@@ -11,7 +11,8 @@ zeroth-order optimization using trajectory-informed surrogate gradients" (arXiv 
 
 Frequencies and phases depend on the seed of the run alone: all clients of a run share them and nothing of them is sent;
 runs do not, so that they stay independent. They are drawn once, M d numbers a run (24 MB in float64 where M = 10,000
-and d = 300, half of it in float32), and belong beside the stream, not into what is saved of a state.
+and d = 300, half of it in float32; three times that for a moment, six times where they are orthogonal), and belong
+beside the stream, not into what is saved of a state.
 """
 
 from collections.abc import Iterator
