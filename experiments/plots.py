@@ -228,11 +228,13 @@ def _draw_survival(axes: Axes, curves: Sequence[CurveBand], x_label: str, thresh
 
 
 def _draw(axes: Axes, curves: Sequence[CurveBand], steps: bool) -> None:
+    # Bands of many curves that lie over each other would add up to a wall.
+    opacity = min(0.12, 0.5 / len(curves))
     for i, band in enumerate(curves):
         colour = COLOURS[i % len(COLOURS)]
         every = max(1, len(band.x) // MARKERS_PER_CURVE)
         axes.fill_between(
-            band.x, band.low, band.high, step="post" if steps else None, color=colour, alpha=0.12, linewidth=0
+            band.x, band.low, band.high, step="post" if steps else None, color=colour, alpha=opacity, linewidth=0
         )
         axes.plot(
             band.x,
