@@ -255,13 +255,17 @@ def test_the_study_runs_and_finished_parts_are_kept(
     assert all(path.exists() for path in written)
     assert all((tmp_path / "out" / f"{name}.md").read_text() in shown for name in gradient.PARTS)
 
+    made: list[Path] = []
+
     def again(asked: Request) -> Found:
+        made.append(asked.out)
         return Found(*write_table(asked.out / "cosine", ["made"], [["again"]]))
 
     monkeypatch.setattr(gradient, "PARTS", {name: again for name in gradient.PARTS})
     (tmp_path / "out" / "cosine.md").unlink()
     main([*words, "--resume"])
     resumed = capsys.readouterr().out
+    assert made == [tmp_path / "out"]
     assert resumed.count("| again |") == 1
     assert (tmp_path / "out" / "deviation.md").read_text() in resumed
 

@@ -31,9 +31,9 @@ def run_gradient(request: Request) -> Found:
     open_study(NAME, request)
     texts, files = [], []
     for name, part in PARTS.items():
-        page = request.out / f"{name}.md"
-        if not page.exists():
+        if not (request.out / f"{name}.md").exists():
             part(request)
-        texts.append(f"{name}\n\n{page.read_text()}")
-        files += sorted(request.out.glob(f"{name}[.-]*"))
+        written = sorted(request.out.glob(f"{name}[.-]*"))
+        texts += [name, *(path.read_text() for path in written if path.suffix == ".md")]
+        files += written
     return Found("\n".join(texts), files)
