@@ -69,7 +69,7 @@ SEARCH_TASKS: dict[str, SearchTask] = {
     ),
     "policy-search-acrobot": SearchTask("Acrobot-v1", 150_000, spread=1.0, alpha=0.5, population=20, step=0.001),
     "policy-search-pendulum": SearchTask(
-        "Pendulum-v1", 1_000_000, spread=3.0, alpha=0.05, population=100, episodes=2, step=1e-4, batch=8, hidden=(16,),
+        "Pendulum-v1", 500_000, spread=3.0, alpha=0.05, population=100, episodes=2, step=1e-4, batch=8, hidden=(16,),
         target=-300.0,
     ),
     "policy-search-mountain-car": SearchTask(
