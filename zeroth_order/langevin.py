@@ -97,7 +97,7 @@ class GradientDescent(Descent):
 
     id = "gradient-descent"
     summary = "steps down the exact gradient, for comparison"
-    paper = "Cauchy, Méthode générale pour la résolution des systèmes d'équations simultanées, C. R. 25 (1847)"
+    paper = "Cauchy, Méthode générale pour la résolution des systèmes d'équations, C. R. 25 (1847)"
 
     def diffusion(self, state: DescentState) -> Tensor:
         """None."""
@@ -110,7 +110,7 @@ class Langevin(Descent):
 
     id = "langevin"
     summary = "gradient descent with noise that cools down, for comparison"
-    paper = "Chiang, Hwang, Sheu, Diffusion for global optimization in R^n, SIAM J. Control Optim. 25 (1987)"
+    paper = "Chiang, Hwang, Sheu, Diffusion for global optimization in R^n, SICON 25 (1987)"
 
     sigma: Decay = LogCooling(0.5)
     """sigma_t > 0, in the units of f^(1/2): the temperature is sigma^2 / 2. Riedl et al.: PUBLISHED, above."""
