@@ -122,9 +122,10 @@ class _Evosax(Batch):
 def evotorch(name: str) -> Contender:
     """An algorithm of EvoTorch."""
     import torch
-    from evotorch import Problem, set_default_logger_config
+    from evotorch import Problem
+    from evotorch.tools import set_default_logger_config
 
-    set_default_logger_config(logger_level=40)
+    set_default_logger_config(logger_level=40, override=True)
     kind = getattr(import_module("evotorch.algorithms"), name)
 
     def minimise(f: F, x0: Floats, seed: int) -> None:
