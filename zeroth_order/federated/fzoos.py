@@ -83,7 +83,7 @@ class FZooS(FederatedOptimizer):
     """Configuration; see the module."""
 
     id = "fzoos"
-    summary = "federated surrogate gradients from all that clients have seen"
+    summary = "surrogate gradients from all that clients have seen"
     paper = "Shu, Lin, Dai, Low, Federated ZOO using trajectory-informed surrogate gradients, arXiv 2308.04077"
 
     steps: int = 10

@@ -29,7 +29,7 @@ class RAdaZO(Descent):
     """Configuration; see the module."""
 
     id = "r-adazo"
-    summary = "Adam on estimated gradients, its second moment that of the first moment"
+    summary = "Adam whose second moment is that of the first moment"
     paper = "Shu, Zhang, He, Dai, Refining adaptive zeroth-order optimization at ease, ICML (2025)"
 
     number: int = 10

@@ -49,7 +49,7 @@ class ZoAR(Optimizer):
     """Configuration; see the module."""
 
     id = "zoar"
-    summary = "samples of the last iterations against their mean, as a policy gradient"
+    summary = "samples of the last iterations against their mean"
     paper = "Qiu, Xie, Yan, Yang, Shu, Zeroth-order optimization is secretly single-step policy optimization (2025)"
 
     number: int = 10
