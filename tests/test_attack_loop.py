@@ -14,8 +14,8 @@ from zeroth_order.attack import (
     L2,
     Attacked,
     Attacker,
+    CosineBasis,
     CrossEntropy,
-    DCTBasis,
     InsideBox,
     InSpace,
     Linf,
@@ -61,7 +61,7 @@ CBO_SMALL = CBO(particles=6, batch=3, full=True, constraint=InsideBox())
 ATTACKERS: list[Attacker] = [
     SquareAttack(iterations=60),
     SimBA(),
-    SimBA(DCTBasis(4, 2)),
+    SimBA(CosineBasis(4, 2)),
     InSpace(CBO_SMALL, LowResolution(4)),
     InSpace(CBO_SMALL, Squares(4)),
     InSpace(PyCMA(sigma0=0.5, popsize=7), DCT(3)),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from envs.random import streams
-from zeroth_order.attack import L2, DCTBasis, Linf, PixelBasis, SimBA, SquareAttack
+from zeroth_order.attack import L2, CosineBasis, Linf, PixelBasis, SimBA, SquareAttack
 from zeroth_order.attack.simba import Basis
 from zeroth_order.attack.square_windows import bumps, bumps_changed, eta, square_changed, stripes
 
@@ -107,7 +107,7 @@ def told(attack: SimBA, state, value: float):
     return candidates[0, 0], attack.tell(state, candidates, torch.tensor([[value]], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("basis", [PixelBasis(), DCTBasis(2, 1)])
+@pytest.mark.parametrize("basis", [PixelBasis(), CosineBasis(2, 1)])
 def test_simba_takes_at_most_two_queries_a_step(basis: Basis) -> None:
     """Backwards first; forwards only where that was no better; then the next direction from the better place."""
     attack, image = SimBA(basis, alpha=0.25), grey(1, (1, 4, 3))
@@ -133,7 +133,7 @@ def test_simba_takes_at_most_two_queries_a_step(basis: Basis) -> None:
     assert (state.step.tolist(), state.value.tolist()) == ([3], [0.4])
 
 
-@pytest.mark.parametrize("basis", [PixelBasis(), DCTBasis(2, 2)])
+@pytest.mark.parametrize("basis", [PixelBasis(), CosineBasis(2, 2)])
 def test_bases_are_orthonormal_and_gone_through_once(basis: Basis) -> None:
     shape = (2, 5, 4)
     vectors = basis.directions(torch.arange(40), shape, torch.float64).flatten(1)
@@ -146,7 +146,7 @@ def test_bases_are_orthonormal_and_gone_through_once(basis: Basis) -> None:
 def test_low_frequencies_come_first() -> None:
     """A block of 2 x 2 in each channel, then frames of width 2."""
     draws = torch.rand(4, 72, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    order = DCTBasis(2, 2).order(draws, (2, 6, 6))
+    order = CosineBasis(2, 2).order(draws, (2, 6, 6))
     highest = torch.maximum(order // 6 % 6, order % 6)
     assert bool((highest[:, :8] < 2).all())
     assert bool(((highest[:, 8:32] >= 2) & (highest[:, 8:32] < 4)).all())
@@ -159,8 +159,8 @@ def test_bad_settings_are_refused() -> None:
         lambda: SquareAttack(p_init=1.5),
         lambda: SquareAttack(iterations=0),
         lambda: SimBA(alpha=0.0),
-        lambda: DCTBasis(frequencies=0),
-        lambda: DCTBasis(stride=0),
+        lambda: CosineBasis(frequencies=0),
+        lambda: CosineBasis(stride=0),
     ):
         with pytest.raises(ValueError, match="is not in"):
             make()

@@ -161,18 +161,17 @@ def _target(name: str, device: torch.device, progress: Any) -> Target:
 
 def _write(flags: AttackFlags, found: Attacked, labels: Tensor, target: Target, out: Path) -> Found:
     counted = CountedTarget(target, len(labels), flags.images_at_once)
-    try:
-        saved = files.save_images(found, labels, flags.ball, counted, out)
-    finally:
-        found = replace(found, queries=found.queries._replace(verify=counted.queries.verify))
-        files.save_arrays(found, labels, out / "adversarial.npz")
+    saved = files.save_images(found, labels, flags.ball, counted, out)
+    queries = found.queries._replace(verify=counted.queries.verify)
+    found = replace(found, queries=queries, error=found.error or saved.error)
+    files.save_arrays(found, labels, out / "adversarial.npz")
     summary = outcome.summarise(found, saved.holds)
     table = Table(*outcome.COLUMNS, title=f"{flags.algorithm} on {target.name}, queries per image")
     table.add_row(*outcome.cells(summary))
     write_csv(out / "summary.csv", [list(summary._fields), list(summary)])
     write_csv(out / "images.csv", outcome.image_rows(found, saved.distances, saved.holds))
     title = f"{flags.algorithm} on {target.name}, {flags.norm} {flags.ball.epsilon:.3g}"
-    drawn = pictures.save(pictures.success_figure([(flags.algorithm, found)], title), out / "success")
+    drawn = pictures.save(pictures.success_figure([(flags.algorithm, outcome.censored(found))], title), out / "success")
     drawn += pictures.save(pictures.side_by_side(found, target, title), out / "pictures")
     written = [out / "summary.csv", out / "images.csv", *drawn, out / "adversarial.npz", out / "png"]
     return Found(found, table, [*written, out / "command.txt"])

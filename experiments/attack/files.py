@@ -16,7 +16,7 @@ from envs.files import write_atomically
 from experiments.attack.images import as_images, as_pixels
 from experiments.attack.outcome import best
 from experiments.attack.packages import check_package
-from zeroth_order.attack import L2, Attacked, Ball, CountedTarget, Linf, margin
+from zeroth_order.attack import L2, Attacked, Ball, CountedTarget, Linf, TargetError, margin
 from zeroth_order.attack.balls import LEVELS, levels
 
 
@@ -29,6 +29,8 @@ class Saved(NamedTuple):
     """[n] linf and l2 distance of the image read back to its original, in [0, 1] pixels; NaN without a file."""
     holds: Tensor
     """[n] bool: the image read back lies in the ball and is adversarial."""
+    error: str | None = None
+    """Why the target could not be asked for the images read back."""
 
 
 def save_images(found: Attacked, labels: Tensor, ball: Ball, counted: CountedTarget, out: Path) -> Saved:
@@ -58,7 +60,10 @@ def save_images(found: Attacked, labels: Tensor, ball: Ball, counted: CountedTar
         for name, measure in (("linf", Linf(1.0)), ("l2", L2(1.0))):
             distances[name][rows.cpu()] = measure.distance(*exact).cpu()
         near = ball.distance(*exact) <= ball.epsilon * (1 + 1e-12)
-        scores = counted.scores(rows, back, "verify")
+        try:
+            scores = counted.scores(rows, back, "verify")
+        except TargetError as error:
+            return Saved(files, distances, holds, str(error))
         holds[rows] = near & (margin(scores, found.classes[rows], found.targeted) < 0)
     return Saved(files, distances, holds)
 

@@ -25,13 +25,15 @@ TRAINING = {"seed": 0, "epochs": 10, "batch": 32, "learning_rate": 2e-3}
 """A cached network that was trained otherwise is trained anew."""
 
 
-def network() -> nn.Sequential:
+def network(seed: int) -> nn.Sequential:
     """Two convolutions of 16 and 32 channels, a hidden layer of 64: logits of 10 classes, 114,314 parameters."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Linear(64, 10),
-    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # layers draw their weights from the global generator
+        return nn.Sequential(
+            nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Linear(64, 10),
+        )  # fmt: skip
 
 
 def train(
@@ -43,9 +45,7 @@ def train(
     progress: Progress = lambda done, message: None,
 ) -> nn.Sequential:
     """The network after `epochs` of Adam on cross-entropy, its steps going down to 0; all randomness is from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # layers draw their weights from the global generator
-        model = network()
+    model = network(seed)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     steps = epochs * -(-len(data.images) // batch)
@@ -75,7 +75,7 @@ def mnist_target(progress: Progress = lambda done, message: None) -> Target:
     """The classifier, trained at the first call, read from the cache later."""
     weights = cache_folder() / "mnist-cnn.safetensors"
     about = weights.with_suffix(".json")
-    model = network().eval()
+    model = network(seed=0).eval()
     if _trained_as_now(weights, about):
         model.load_state_dict(load_file(weights))
     else:

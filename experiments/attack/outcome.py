@@ -37,16 +37,27 @@ class Summary(NamedTuple):
     """Saved images that are adversarial as they were saved."""
 
 
-def censored(found: Attacked) -> tuple[Floats, np.ndarray]:
-    """Loss queries [m] of the images attacked, the budget where they held out, and their success [m]."""
+class Censored(NamedTuple):
+    """What the curve of success against queries is made of."""
+
+    queries: Floats
+    """[m] loss queries of the images attacked, the budget where they held out."""
+    success: np.ndarray
+    """[m] bool."""
+    budget: int
+
+
+def censored(found: Attacked) -> Censored:
+    """Of the images attacked."""
     rows = found.attacked.cpu()
     success = found.success.cpu()[rows].numpy()
-    return np.where(success, found.queries.loss[rows].numpy(), found.budget).astype(np.float64), success
+    queries = np.where(success, found.queries.loss[rows].numpy(), found.budget).astype(np.float64)
+    return Censored(queries, success, found.budget)
 
 
 def summarise(found: Attacked, holds: Tensor) -> Summary:
     """The numbers; `holds` [n] bool says which saved images are adversarial."""
-    queries, success = censored(found)
+    queries, success, _ = censored(found)
     won = queries[success]
     return Summary(
         images=len(found.images),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments import plots
-from experiments.attack.outcome import best, censored
+from experiments.attack.outcome import Censored, best
 from experiments.statistics import kaplan_meier
 from zeroth_order.attack import Attacked, Target
 
@@ -40,19 +40,18 @@ def side_by_side(found: Attacked, target: Target, title: str) -> Figure:
     return figure
 
 
-def success_figure(found: Sequence[tuple[str, Attacked]], title: str) -> Figure:
-    """Share of the images that fell within so many loss queries, for each (label, attack) with images attacked.
+def success_figure(found: Sequence[tuple[str, Censored]], title: str) -> Figure:
+    """Share of the images that fell within so many loss queries, for each label; an attack on no image is left out.
 
     Steps with the pointwise 95 % interval of the Kaplan-Meier estimate: images that held out are censored.
     """
     figure = Figure(figsize=(7.0, 4.6), layout="constrained")
     axes = figure.subplots()
-    for i, (label, attacked) in enumerate(found):
-        queries, success = censored(attacked)
-        if not len(queries):
+    for i, (label, attack) in enumerate(found):
+        if not len(attack.queries):
             continue
-        curve = kaplan_meier(queries, success)
-        x = np.append(curve.times.clip(min=1), attacked.budget)
+        curve = kaplan_meier(attack.queries, attack.success)
+        x = np.append(curve.times.clip(min=1), attack.budget)
         centre, low, high = (1 - np.append(part, part[-1]) for part in (curve.survival, curve.high, curve.low))
         colour, line = plots.COLOURS[i % len(plots.COLOURS)], plots.LINES[i % len(plots.LINES)]
         axes.fill_between(x, low, high, step="post", color=colour, alpha=0.12, linewidth=0)

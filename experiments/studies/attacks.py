@@ -20,8 +20,8 @@ from zeroth_order.attack import (
     Attacked,
     Attacker,
     Ball,
+    CosineBasis,
     CrossEntropy,
-    DCTBasis,
     Linf,
     Loss,
     LowResolution,
@@ -64,7 +64,7 @@ def _optimizer(algorithm: str, space: Space) -> Attacker:
 
 _LINF, _SQUARE = Linf(0.05), SquareAttack(iterations=10_000)
 _CBO_50 = _optimizer("cbo", LowResolution(50))
-_SIMBA_DCT = SimBA(DCTBasis(28, 7))
+_SIMBA_DCT = SimBA(CosineBasis(28, 7))
 PROTOCOLS = (
     Protocol("cifar10", "CBO, pixels", _optimizer("cbo", Pixels()), _LINF),
     Protocol("cifar10", "CBO, low-res 14", _optimizer("cbo", LowResolution(14)), _LINF),
@@ -112,7 +112,7 @@ def run_attacks(request: Request) -> Found:
         attacked = _carry_out(protocol, targets[protocol.target], request)
         found.append((protocol, attacked))
         rows.append(_row(protocol, attacked))
-        queries, success = outcome.censored(attacked)
+        queries, success, _ = outcome.censored(attacked)
         pairs = zip(queries.tolist(), success.tolist(), strict=True)
         images += [[protocol.target, protocol.label, str(protocol.ball), protocol.targeted, *pair] for pair in pairs]
         text, tables = write_table(request.out / "attacks", HEADER, rows)
@@ -147,7 +147,9 @@ def _row(protocol: Protocol, found: Attacked) -> list[str]:
 
 def _draw(name: str, target: Target, found: list[tuple[Protocol, Attacked]], request: Request) -> list[Path]:
     mine = [(p, a) for p, a in found if p.target == name and p.ball == _LINF and not p.targeted]
-    curves = pictures.success_figure([(p.label, a) for p, a in mine], f"{name}, untargeted, Linf 0.05")
+    curves = pictures.success_figure(
+        [(p.label, outcome.censored(a)) for p, a in mine], f"{name}, untargeted, Linf 0.05"
+    )
     shown = pictures.side_by_side(mine[0][1], target, f"{mine[0][0].label} on {name}, Linf 0.05")
     return [
         *plots.save(curves, request.out / f"success-{name}"),

@@ -6,7 +6,7 @@ from zeroth_order.attack.in_space import InsideBox, InSpace
 from zeroth_order.attack.losses import CrossEntropy, Loss, Margin, margin
 from zeroth_order.attack.queries import CountedTarget, Queries
 from zeroth_order.attack.run import Attacked, attack, check_attack
-from zeroth_order.attack.simba import DCTBasis, PixelBasis, SimBA
+from zeroth_order.attack.simba import CosineBasis, PixelBasis, SimBA
 from zeroth_order.attack.spaces import DCT, LowResolution, Pixels, Space, Squares
 from zeroth_order.attack.square import SquareAttack
 from zeroth_order.attack.target import Target, TargetError
@@ -17,9 +17,9 @@ __all__ = [
     "Attacked",
     "Attacker",
     "Ball",
+    "CosineBasis",
     "CountedTarget",
     "CrossEntropy",
-    "DCTBasis",
     "InSpace",
     "InsideBox",
     "Linf",

@@ -55,7 +55,7 @@ class PixelBasis(Basis):
 
 
 @dataclass(frozen=True)
-class DCTBasis(Basis):
+class CosineBasis(Basis):
     """A wave in one channel; low frequencies first: a block of them, then frames around it, random within each."""
 
     frequencies: int = 28
