@@ -19,6 +19,8 @@ from experiments.algorithms import ALGORITHMS
 from experiments.arena.suite import SHORT, ArenaFlags, arena_suite
 from experiments.arguments import REGISTRY, component_flags, with_components
 from experiments.attack.command import attack_images, parse_attack
+from experiments.attack.settings import OWN
+from experiments.attack.targets import SCENES
 from experiments.benchmarks import SUITES
 from experiments.compare import Comparison, compare
 from experiments.flags import CompareFlags, ProblemFlags, RunFlags, TuneFlags
@@ -196,6 +198,8 @@ def _list() -> None:
         "algorithms": [(key, ALGORITHMS[key].summary, ALGORITHMS[key].paper) for key in ALGORITHMS],
         "environments": [_environment(key) for key in ENVS] + [("gym:<id>", "any installed Gymnasium environment", "")],
         "objectives": [(key, OBJECTIVES[key].summary, OBJECTIVES[key].source) for key in OBJECTIVES],
+        "attacks, beside all optimizers": [(key, kind.summary, kind.paper) for key, kind in OWN.items()],
+        "targets of attacks": [(key, scene.summary, "") for key, scene in SCENES.items()],
         "presets": [(key, preset.summary, "") for key, preset in PRESETS.items()],
         "studies, presets of several problems": [(key, study.summary, "") for key, study in STUDIES.items()],
     }
