@@ -217,6 +217,7 @@ def test_a_sliding_window_is_the_same_as_one_from_scratch(capacity: int, noise: 
         if t in (0, 5, 30, 200, 399):
             scratch = process.fit(walk[..., : t + 1, :], values[..., : t + 1], 0.7)
             assert torch.equal(window.filled, scratch.filled)
+            assert bool((scratch.squares.diagonal(dim1=-2, dim2=-1) == 0).all())
             filled = window.filled[..., None]
             assert torch.equal(torch.where(filled, window.points, 0), torch.where(filled, scratch.points, 0))
             assert_close(window.factor, scratch.factor, rtol=0, atol=1e-8)
@@ -272,6 +273,10 @@ def test_jitter_only_where_it_is_needed() -> None:
     assert window.jitter.tolist() == [0.0, JITTERS[1]]
     assert_close(process.posterior(window).mean(points), values, rtol=0, atol=1e-6)
     assert process.log_likelihood(window, window.length).isneginf().tolist() == [False, True]
+    variance = (window.factor @ window.factor.mT)[:, -1, -1] - 1
+    assert_close(variance, window.jitter, rtol=0, atol=1e-14)
+    other = process.append(window, points[:, 0] + 5, values[:, 0])
+    assert_close((other.factor @ other.factor.mT)[:, -1, -1] - 1, window.jitter, rtol=0, atol=1e-14)
     for _ in range(20):
         window = process.append(window, points[:, 0], values[:, 0])
         assert bool(torch.isfinite(window.factor).all())
@@ -391,7 +396,7 @@ def test_the_gradient_of_the_features_tends_to_the_exact_one(kernel: Kernel) -> 
 def everything(seeds: list[int], dtype: torch.dtype) -> list[Tensor]:
     """What a federated algorithm does with surrogates, for runs with the given seeds, two clients each."""
     root = streams(seeds)
-    process = GaussianProcess(capacity=20, noise=1e-5)
+    process = GaussianProcess(capacity=23, noise=1e-5)
     lanes = torch.arange(2 * 30).view(2, 30)
     points = root.spread(lanes).normal(5, dtype=dtype)
     values = wave(points)
