@@ -77,6 +77,13 @@ def test_first_hits_query_by_query_within_a_batch() -> None:
     assert recorder.running.tolist() == [True]
 
 
+def test_a_value_at_a_target_has_reached_it() -> None:
+    recorder = Recorder([task(Spy([200.0, 100.0, 100.0, 1.0]), minimum=0.0)], budget=9)
+    recorder.evaluate(0, np.zeros((4, 2)))
+    assert TARGETS[10] == 1.0
+    assert recorder.found.hits[0, [0, 1, 10, 11]].tolist() == [2, 4, 4, -1]
+
+
 def test_a_run_ends_at_the_last_target_or_at_the_budget_within_a_batch() -> None:
     solved, poor = Spy([4.0, 3.0, 9.0, 9.0]), Spy([9.0] * 20)
     recorder = Recorder([task(solved), task(poor, seed=2)], budget=6)
