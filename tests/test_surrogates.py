@@ -394,15 +394,18 @@ def test_the_gradient_of_the_features_tends_to_the_exact_one(kernel: Kernel) -> 
 
 
 def everything(seeds: list[int], dtype: torch.dtype) -> list[Tensor]:
-    """What a federated algorithm does with surrogates, for runs with the given seeds, two clients each."""
+    """What a federated algorithm does with surrogates, for runs with the given seeds.
+
+    Sizes are odd, so that without whole cache lines matrices would begin anywhere and BLAS would sum in other orders.
+    """
     root = streams(seeds)
-    process = GaussianProcess(capacity=23, noise=1e-5)
-    lanes = torch.arange(2 * 30).view(2, 30)
+    process = GaussianProcess(capacity=37, noise=1e-5)
+    lanes = torch.arange(3 * 50).view(3, 50)
     points = root.spread(lanes).normal(5, dtype=dtype)
     values = wave(points)
     values[..., 3] = torch.nan
-    window = process.tune(process.fit(points[..., :8, :], values[..., :8], 1.0), 10.0, 6)
-    for t in range(8, 30):
+    window = process.tune(process.fit(points[..., :30, :], values[..., :30], 1.0), 10.0, 6)
+    for t in range(30, 50):
         window = process.append(window, points[..., t, :], values[..., t])
     window = process.tune(window, steps=4)
     found, x = process.posterior(window), points[..., 0, :] + 0.1
