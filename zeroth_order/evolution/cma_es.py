@@ -24,7 +24,7 @@ population: weights and rates are those of the points that are left; with fewer 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,60 +34,13 @@ from envs.random import Stream
 from zeroth_order.cbo.swarm import recalled, stored, without_stream
 from zeroth_order.core import Invariance, Optimizer, succeeded
 from zeroth_order.evolution import stopping
+from zeroth_order.evolution.cma_state import CMAESState, gathered
 from zeroth_order.evolution.covariance import Cholesky, Covariance, Diagonal
 from zeroth_order.evolution.population import default_popsize
 from zeroth_order.evolution.restarts import NoRestarts, Regime, Restarts
 from zeroth_order.evolution.rows import part_of, put, taken
 from zeroth_order.evolution.selection import expected_norm, weights_and_rates
 from zeroth_order.evolution.stopping import History
-
-
-class CMAESState(NamedTuple):
-    """The search distribution, the generation that is being evaluated, and what restarts need to know."""
-
-    start: Tensor
-    """[R, d] x_0."""
-    mean: Tensor
-    """[R, d] m."""
-    sigma: Tensor
-    """[R]"""
-    factor: Tensor
-    """A, [R, d, d] or [R, d]."""
-    p_sigma: Tensor
-    """[R, d]"""
-    p_c: Tensor
-    """[R, d]"""
-    filled: Tensor
-    """[R] int64, asks of this generation that were told."""
-    counters: Tensor
-    """[R, M] int64, the stream's counters at those asks, from which their z are drawn again."""
-    values: Tensor
-    """[R, M K] their values, the largest number where they failed."""
-    best_mean: Tensor
-    """[R, d] the final mean of the best run before a restart."""
-    best_median: Tensor
-    """[R] the median of its last generation; the largest number before the first restart."""
-    generation: Tensor
-    """[R] int64 as `stopping.History`, and so the next seven."""
-    recent: Tensor
-    sparse: Tensor
-    worst: Tensor
-    median: Tensor
-    flat: Tensor
-    best: Tensor
-    best_generation: Tensor
-    multiple: Tensor
-    """[R] int64 as `restarts.Regime`, and so the next eight."""
-    growths: Tensor
-    small: Tensor
-    evaluations: Tensor
-    spent_small: Tensor
-    spent_large: Tensor
-    limit: Tensor
-    sigma0: Tensor
-    last: Tensor
-    stream: Stream
-    """Of the last ask."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +94,7 @@ class Adaptation(Optimizer, ABC):
 
         Metrics: sigma, axis_ratio (root of the condition of C, or of a lower bound), failed (share of failed values).
         """
-        state = _gathered(state, stored(feedback.values, state.values))
+        state = gathered(state, stored(feedback.values, state.values))
         state = self._generation(state, 1) if self.restarts.largest == 1 else self._generations(state)
         metrics = {
             "sigma": state.sigma,
@@ -220,15 +173,14 @@ class Adaptation(Optimizer, ABC):
 
     def _generations(self, state: CMAESState) -> CMAESState:
         """The generations that are complete, one size of population after the other, and what follows them."""
-        done = state.filled == state.multiple
-        for multiple in state.multiple[done].unique().tolist():
-            rows = (done & (state.multiple == multiple)).nonzero()[:, 0]
+        multiples, done = state.multiple, state.filled == state.multiple
+        ended = torch.zeros_like(done)
+        for multiple in multiples[done].unique().tolist():
+            rows = (done & (multiples == multiple)).nonzero()[:, 0]
             some = self._generation(taken(state, rows), multiple)
             met = torch.stack(list(self._criteria(some, multiple).values())).any(0) | (some.evaluations >= some.limit)
-            ended = torch.zeros_like(done).index_copy(0, rows, met & ~some.last)
-            state = put(state, some, rows)
-            state = self.keep(ended, self._restarted(state), state)  # l.10
-        return state
+            state, ended = put(state, some, rows), ended.index_copy(0, rows, met & ~some.last)
+        return self.keep(ended, self._restarted(state), state) if bool(ended.any()) else state  # l.10
 
     def _restarted(self, state: CMAESState) -> CMAESState:
         """Every run after a restart."""
@@ -268,16 +220,3 @@ class SepCMAES(Adaptation):
     def covariance(self) -> Covariance:
         """Diagonal."""
         return Diagonal()
-
-
-def _gathered(state: CMAESState, values: Tensor) -> CMAESState:
-    """The state with the values [R, K] of one more ask."""
-    popsize = values.shape[1]
-    columns = state.filled[:, None] * popsize + torch.arange(popsize, device=values.device)
-    counter = torch.as_tensor(state.stream.counter, device=values.device).expand(len(values))
-    return state._replace(
-        values=state.values.scatter(1, columns, values),
-        counters=state.counters.scatter(1, state.filled[:, None], counter[:, None]),
-        filled=state.filled + 1,
-        evaluations=state.evaluations + popsize,
-    )

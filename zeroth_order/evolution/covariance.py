@@ -40,6 +40,11 @@ class Covariance(ABC):
     def adapted(self, factor: Tensor, z: Tensor, weights: Tensor, decay: Tensor) -> Tensor:
         """The factor of A S A^T for z [R, n, d], weights [R, n] and decay [R]."""
 
+    def matrix(self, factor: Tensor, like: Tensor) -> Tensor:
+        """C [R, d, d], of the size of x [R, d]."""
+        root = self.color(factor, Cholesky().identity(like)).mT
+        return product(root, root.mT)
+
     @abstractmethod
     def deviations(self, factor: Tensor) -> Tensor:
         """The square roots of the diagonal of C, [R, d]."""
@@ -95,41 +100,40 @@ class Cholesky(Covariance):
 
 @dataclass(frozen=True)
 class SymmetricRoot(Covariance):
-    """A full matrix with its symmetric root by eigendecomposition, as in the tutorial and in pycma, slow.
+    """A full matrix with its symmetric root A = B D B^T by eigendecomposition, as in the tutorial and in pycma, slow.
 
-    A [R, d, d], decomposed in every generation.
+    The factor is B, with D below it, [R, d + 1, d]; it is decomposed in every generation.
     """
 
     turns = True
 
     def identity(self, like: Tensor) -> Tensor:
-        """I."""
-        return Cholesky().identity(like)
+        """B = I, D = 1."""
+        return torch.cat((Cholesky().identity(like), torch.ones_like(like)[:, None]), 1)
 
     def color(self, factor: Tensor, z: Tensor) -> Tensor:
-        """A z."""
-        return product(z, factor)
+        """B D B^T z."""
+        return product(product(z, factor[:, :-1]) * factor[:, -1:], factor[:, :-1].mT)
 
     def whiten(self, factor: Tensor, y: Tensor) -> Tensor:
-        """A^-1 = B D^-1 B^T."""
-        scales, axes = _eigen(factor)
-        return product(product(y[:, None], axes) / scales[:, None], axes.mT)[:, 0]
+        """B D^-1 B^T y."""
+        return product(product(y[:, None], factor[:, :-1]) / factor[:, -1:], factor[:, :-1].mT)[:, 0]
 
     def adapted(self, factor: Tensor, z: Tensor, weights: Tensor, decay: Tensor) -> Tensor:
-        """B D B^T of A S A = B D^2 B^T."""
-        matrix = product(product(factor, _changes(z, weights, decay)), factor)
-        squares, axes = _eigen((matrix + matrix.mT) / 2)
-        smallest = torch.finfo(squares.dtype).eps ** 2 * squares.amax(-1, keepdim=True)
-        return product(axes * squares.maximum(smallest).sqrt()[:, None], axes.mT)
+        """B and D of A S A = B D^2 B^T. D stays above rounding errors of its largest entry."""
+        dim = z.shape[-1]
+        matrix = self.color(factor, self.color(factor, _changes(z, weights, decay)).mT)
+        squares, axes = torch.linalg.eigh(whole_lines((matrix + matrix.mT) / 2))  # what it is filled with comes first
+        squares = squares[:, -dim:].maximum(torch.finfo(z.dtype).eps * squares[:, -1:])
+        return torch.cat((axes[:, :dim, -dim:], squares.sqrt()[:, None]), 1)
 
     def deviations(self, factor: Tensor) -> Tensor:
-        """Norms of the rows."""
-        return torch.linalg.vector_norm(factor, dim=-1)
+        """Norms of the rows of B D."""
+        return torch.linalg.vector_norm(factor[:, :-1] * factor[:, -1:], dim=-1)
 
     def condition(self, factor: Tensor) -> Tensor:
-        """Of A, squared."""
-        scales, _ = _eigen(factor)
-        return (scales.amax(-1) / scales.amin(-1)).square()
+        """Of D, squared."""
+        return (factor[:, -1].amax(-1) / factor[:, -1].amin(-1)).square()
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,3 @@ def _changes(z: Tensor, weights: Tensor, decay: Tensor) -> Tensor:
     changes = product((weights[..., None] * z).mT, z)
     changes.diagonal(dim1=-2, dim2=-1).add_(decay[:, None])
     return changes
-
-
-def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues [R, d], ascending, and eigenvectors as columns of positive definite matrices [R, d, d].
-
-    They are filled up with zeros, see `whole_lines`: these are the smallest eigenvalues.
-    """
-    dim = matrix.shape[-1]
-    values, vectors = torch.linalg.eigh(whole_lines(matrix))
-    return values[:, -dim:], vectors[:, :dim, -dim:]

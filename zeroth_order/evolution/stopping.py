@@ -124,8 +124,8 @@ def criteria(
 def _stagnates(history: History, length: Lengths, dim: int, popsize: int) -> Tensor:
     """Whether bests and medians are no better than those before, and the best of all is not from the last of them."""
     generation, window = history.generation, length.window
-    late = (generation > dim * (5 + 100 / popsize)) & (generation > EVERY * max(100, 2 * window))
-    late = late & (generation - history.best_generation > length.stagnation / 2)
+    late = (generation > dim * (5 + 100 / popsize)) & (generation // EVERY > max(100, 2 * window))
+    late = late & (generation - history.best_generation >= length.stagnation / 2)
     now, before = _median(history.sparse[..., :window]), _median(history.sparse[..., window : 2 * window])
     return late & (now >= before).all(-1)
 
