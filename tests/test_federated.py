@@ -273,7 +273,7 @@ def test_runs_resume_to_the_same_end(algorithm: Any, tmp_path: Any) -> None:
 
 
 def test_fzoos_needs_fewer_queries_than_fedzo() -> None:
-    """On quadratics in 10 dimensions after 2,500 queries each of 3 runs is at least four times closer to the optimum."""
+    """On quadratics in 10 dimensions, after 2,500 queries: each of 3 runs is at least four times closer to F*."""
     problem = FederatedProblem(FederatedQuadratic(dim=10, heterogeneity=0.5))
     gaps = {}
     for algorithm in (FedZO(), FZooS(features=RandomFeatures(200), process=GaussianProcess(capacity=100), history=100)):
