@@ -68,8 +68,8 @@ class AttackFlags:
     epsilon: float | None = None
     """Radius of the ball, pixels being in [0, 1]; default: the target's (mnist 0.3, cifar10 0.05, efficientnet-lite0
     4/255; in l2 2.5, 1, 3; otherwise 0.05 and 1)."""
-    budget: int = 10_000
-    """Most queries per image: one for the original, the others for the attack."""
+    budget: int = 2_000
+    """Most queries per image: one for the original, the others for the attack. Papers: 10,000."""
     images: int = 20
     """Number of images, the first ones of the target's or of --data."""
     targeted: bool = False
