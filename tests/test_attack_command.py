@@ -18,6 +18,7 @@ from experiments.attack.images import Labelled, as_images, digits, foolbox_image
 from experiments.attack.packages import packaged
 from experiments.attack.targets import SCENES, user_target
 from experiments.cli import main
+from experiments.studies import attacks
 from zeroth_order.attack import DCT, L2, CosineBasis, CrossEntropy, Linf
 
 Image: Any = pytest.importorskip("PIL.Image")
@@ -322,6 +323,24 @@ def test_efficientnet_knows_most_photos() -> None:
     assert data.images.shape == (20, 3, 224, 224)
     right = target.scores(data.images[:8]).argmax(1) == data.labels[:8]
     assert int(right.sum()) >= 6
+
+
+@pytest.mark.skipif(
+    not all(map(find_spec, ("cifar_10_model", "h5py", "efficientnet_lite_pytorch", "foolbox"))),
+    reason="needs its packages",
+)
+@pytest.mark.usefixtures("undrawn")
+def test_the_study_writes_a_row_for_each_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    untargeted = [p for p in attacks.PROTOCOLS if p.ball == Linf(0.05) and p.label == "Square"]
+    targeted = [p for p in attacks.PROTOCOLS if p.targeted]
+    monkeypatch.setattr(attacks, "PROTOCOLS", (*untargeted, *targeted))
+    main(shlex.split("compare --preset single-image-attacks --seeds 2 --budget 5 --out study"))
+    rows = table(Path("study/attacks.csv"))
+    assert [(row["target"], row["attack"], row["budget"]) for row in rows] == [
+        ("cifar10", "Square", "5"), ("efficientnet-lite0", "Square", "5"), ("cifar10", "CBO, pixels", "5"),
+    ]  # fmt: skip
+    assert all(int(row["images"]) <= 2 for row in rows)
+    assert len(table(Path("study/images.csv"))) == sum(int(row["images"]) for row in rows)
 
 
 def test_every_scene_has_a_ball_for_both_norms() -> None:
