@@ -173,10 +173,10 @@ class Adaptation(Optimizer, ABC):
 
     def _generations(self, state: CMAESState) -> CMAESState:
         """The generations that are complete, one size of population after the other, and what follows them."""
-        multiples, done = state.multiple, state.filled == state.multiple
+        done = state.filled == state.multiple
         ended = torch.zeros_like(done)
-        for multiple in multiples[done].unique().tolist():
-            rows = (done & (multiples == multiple)).nonzero()[:, 0]
+        for multiple in state.multiple[done].unique().tolist():
+            rows = (done & (state.multiple == multiple)).nonzero()[:, 0]
             some = self._generation(taken(state, rows), multiple)
             met = torch.stack(list(self._criteria(some, multiple).values())).any(0) | (some.evaluations >= some.limit)
             state, ended = put(state, some, rows), ended.index_copy(0, rows, met & ~some.last)
