@@ -79,7 +79,8 @@ class Adaptation(Optimizer, ABC):
         history, regime = stopping.begin(x0, popsize), self.restarts.begin(sigma)
         return CMAESState(
             start=x0, mean=x0, sigma=sigma, factor=self.covariance.identity(x0), p_sigma=zeros, p_c=zeros,
-            filled=counters[:, 0], counters=counters, values=values, best_mean=x0, best_median=history.median,
+            z=x0.new_zeros(len(x0), popsize if most == 1 else 0, x0.shape[1]), filled=counters[:, 0],
+            counters=counters, values=values, best_mean=x0, best_median=history.median,
             **history._asdict(), **regime._asdict(), stream=stream,
         )  # fmt: skip
 
@@ -87,7 +88,7 @@ class Adaptation(Optimizer, ABC):
         """The next K points [R, K, d] of the generation."""
         z = self._normals(state, stream)
         points = state.mean[:, None] + state.sigma[:, None, None] * self.covariance.color(state.factor, z)  # l.1
-        return points, state._replace(stream=stream)
+        return points, state._replace(stream=stream, z=z if self.restarts.largest == 1 else state.z)
 
     def tell(self, state: CMAESState, points: Tensor, feedback: Any) -> tuple[CMAESState, Metrics]:
         """One generation, where it is complete; with restarts the host looks where it is.
@@ -95,7 +96,7 @@ class Adaptation(Optimizer, ABC):
         Metrics: sigma, axis_ratio (root of the condition of C, or of a lower bound), failed (share of failed values).
         """
         state = gathered(state, stored(feedback.values, state.values))
-        state = self._generation(state, 1) if self.restarts.largest == 1 else self._generations(state)
+        state = self._generation(state, state.z) if self.restarts.largest == 1 else self._generations(state)
         metrics = {
             "sigma": state.sigma,
             "axis_ratio": self.covariance.condition(state.factor).sqrt(),
@@ -128,11 +129,14 @@ class Adaptation(Optimizer, ABC):
         lanes = torch.arange(self._popsize(state), device=state.mean.device)
         return stream.spread(lanes).normal(state.mean.shape[1], dtype=state.mean.dtype)
 
-    def _generation(self, state: CMAESState, multiple: int) -> CMAESState:
-        """The state after a generation of `multiple` asks."""
+    def _drawn_again(self, state: CMAESState, multiple: int) -> Tensor:
+        """z [R, n, d] of the last `multiple` asks."""
         counters = state.counters[:, :multiple].flatten()
         stream = state.stream._replace(seeds=state.stream.seeds.repeat_interleave(multiple), counter=counters)
-        z = self._normals(state, stream).view(len(state.mean), -1, state.mean.shape[1])
+        return self._normals(state, stream).view(len(state.mean), -1, state.mean.shape[1])
+
+    def _generation(self, state: CMAESState, z: Tensor) -> CMAESState:
+        """The state after a generation of z [R, n, d]."""
         values = recalled(state.values[:, : z.shape[1]])
         counts = succeeded(values)
         ordered, order = values.sort(dim=-1, stable=True)
@@ -177,7 +181,8 @@ class Adaptation(Optimizer, ABC):
         ended = torch.zeros_like(done)
         for multiple in state.multiple[done].unique().tolist():
             rows = (done & (state.multiple == multiple)).nonzero()[:, 0]
-            some = self._generation(taken(state, rows), multiple)
+            some = taken(state, rows)
+            some = self._generation(some, self._drawn_again(some, multiple))
             met = torch.stack(list(self._criteria(some, multiple).values())).any(0) | (some.evaluations >= some.limit)
             state, ended = put(state, some, rows), ended.index_copy(0, rows, met & ~some.last)
         return self.keep(ended, self._restarted(state), state) if bool(ended.any()) else state  # l.10

@@ -23,10 +23,12 @@ class CMAESState(NamedTuple):
     """[R, d]"""
     p_c: Tensor
     """[R, d]"""
+    z: Tensor
+    """[R, K, d] of the ask; where there are restarts [R, 0, d], and they are drawn again, as there may be many asks."""
     filled: Tensor
     """[R] int64, asks of this generation that were told."""
     counters: Tensor
-    """[R, M] int64, the stream's counters at those asks, from which their z are drawn again."""
+    """[R, M] int64, the stream's counters at those asks."""
     values: Tensor
     """[R, M K] their values, the largest number where they failed."""
     best_mean: Tensor
