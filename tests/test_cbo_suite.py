@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import SUITES, cbo
+from experiments.benchmarks import SUITES, cbo, sides
 from experiments.benchmarks.cbo import BASE, GROWING, GROWTH, MAIN, SIDES, Size
 
 
@@ -17,7 +17,7 @@ def test_every_side_makes_steps(side: str) -> None:
 
 
 def test_a_measurement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cbo, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(sides, "LEAST_SECONDS", 0.0)
     cbo.measure("zopg float32", 2, 5, 3, 1, 4, 2)
     found = json.loads(capsys.readouterr().out)["found"]
     assert len(found) == 2
@@ -34,7 +34,7 @@ def pretended(code: str, side: str, *numbers: str) -> dict[str, list[dict[str, f
 
 
 def test_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cbo, "child", pretended)
+    monkeypatch.setattr(sides, "child", pretended)
     SUITES["cbo"](3, tmp_path)
     page = (tmp_path / "cbo.md").read_text()
     assert "| zopg | 0.0064 | 10.0 | 0.0128 | 10.0 |" in page
