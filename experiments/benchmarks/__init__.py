@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.arena.suite import arena_suite
 from experiments.benchmarks.cbo import cbo_suite
+from experiments.benchmarks.cma_es import cma_es_suite
 from experiments.benchmarks.memory import memory_suite
 from experiments.benchmarks.surrogates import surrogates_suite
 from experiments.benchmarks.training import training
@@ -13,6 +14,7 @@ SUITES: dict[str, Callable[[int, Path | None], None]] = {
     "training": training,
     "memory": memory_suite,
     "cbo": cbo_suite,
+    "cma-es": cma_es_suite,
     "arena": arena_suite,
     "surrogates": surrogates_suite,
 }

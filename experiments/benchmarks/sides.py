@@ -3,7 +3,7 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,7 +82,7 @@ def growth_table(axis: str, sizes: Sequence[Any], found: Sequence[Seconds]) -> s
     return "\n".join(lines)
 
 
-def growth_figure(growth: dict[str, Sequence[Any]], found: dict[str, list[Seconds]], title: str) -> Any:
+def growth_figure(growth: Mapping[str, Sequence[Any]], found: dict[str, list[Seconds]], title: str) -> Any:
     """Processor seconds of a step against each axis of `growth`, in logarithmic axes."""
     panels = []
     for axis, seconds in found.items():
