@@ -12,7 +12,7 @@ loop looks at the clock changes nothing.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,8 +55,6 @@ class Result:
     parameters: Tensor
     """[R, d], the last iterate of each run."""
     spent: Cost
-    by_purpose: dict[str, Tensor]
-    """purpose -> [R] queries of a federated algorithm, empty for others."""
     failures: Tensor
     """[R] evaluations that came back non-finite."""
     hits: Tensor
@@ -66,6 +64,8 @@ class Result:
     wall_s: float
     """Seconds of this process spent in the loop, those before a resume included."""
     iterations: int
+    by_purpose: dict[str, Tensor] = field(default_factory=dict)
+    """purpose -> [R] queries of a federated algorithm, empty for others."""
 
 
 def run(
@@ -138,8 +138,8 @@ def positions_of(evaluations: Evaluations, budget: int) -> list[int]:
 
 def _check_lengths(settings: Any, runs: int, name: str) -> None:
     """Raise ValueError naming the first hyper-parameter tensor that has not one entry for each run."""
-    for field in fields(settings):
-        value, path = getattr(settings, field.name), f"{name}.{field.name}"
+    for entry in fields(settings):
+        value, path = getattr(settings, entry.name), f"{name}.{entry.name}"
         if isinstance(value, Tensor) and value.dim() and value.shape != (runs,):
             raise ValueError(f"{path} has shape {tuple(value.shape)}, allowed are a number or [{runs}], one per run")
         if is_dataclass(value):
@@ -228,12 +228,12 @@ class _Loop:
             self.record.table(),
             self.algorithm.recommend(self.state),
             self.ledger.spent,
-            self.ledger.by_purpose,
             self.ledger.failures,
             hits,
             self.ledger.why(),
             self.wall,
             self.iteration,
+            self.ledger.by_purpose,
         )
 
     def _stream(self, purpose: Purpose) -> Any:

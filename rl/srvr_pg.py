@@ -47,7 +47,7 @@ class SRVRPG(Epochs):
 
     def tell(self, state: State, points: Tensor, feedback: Oracle) -> tuple[State, Metrics]:
         """One step."""
-        oracle, previous = feedback.at_point(0, copies=points.shape[1]), state.theta_prev[:, None]
+        oracle, previous = feedback.at_point(0, copies=points.shape[1]), state.theta_prev[:, None]  # l.1
         direction = gradient = oracle.gradient()[:, 0]  # l.2
         if not self.begins(state.t):
             direction = state.direction + gradient - oracle.gradient(at=previous)[:, 0]  # l.3

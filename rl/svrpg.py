@@ -56,7 +56,7 @@ class SVRPG(Epochs):
 
     def tell(self, state: State, points: Tensor, feedback: Oracle) -> tuple[State, Metrics]:
         """One step."""
-        oracle = feedback.at_point(0, copies=points.shape[1])
+        oracle = feedback.at_point(0, copies=points.shape[1])  # l.1
         direction = gradient = oracle.gradient()[:, 0]
         snapshot, mu = state.theta, gradient  # l.2
         if not self.begins(state.t):

@@ -238,7 +238,11 @@ ARGUMENTS = {"allow_pickle", "pickle_module"}
 def picklers(source: str) -> set[str]:
     """What in a module could write or read a pickle."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    # Another project's weights may be read from a pickle as long as nothing but tensors can be in it.
+    tensors_only = {id(call.func) for call in calls if any(_is_true(keyword) for keyword in call.keywords)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names} & PICKLERS
         elif isinstance(node, ast.ImportFrom):
@@ -246,12 +250,17 @@ def picklers(source: str) -> set[str]:
             found |= {module} & PICKLERS
             found |= {f"{module}.{alias.name}" for alias in node.names if (module, alias.name) in PICKLING}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            found |= {f"{node.value.id}.{node.attr}"} if (node.value.id, node.attr) in PICKLING else set()
+            named = (node.value.id, node.attr) in PICKLING and id(node) not in tensors_only
+            found |= {f"{node.value.id}.{node.attr}"} if named else set()
         if isinstance(node, ast.Attribute) and node.attr in ("to_pickle", "tofile"):
             found.add(node.attr)
         if isinstance(node, ast.Call):
             found |= {keyword.arg for keyword in node.keywords if keyword.arg in ARGUMENTS and keyword.arg}
     return found
+
+
+def _is_true(keyword: ast.keyword) -> bool:
+    return keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
 
 
 def test_nothing_is_ever_pickled() -> None:
@@ -266,7 +275,8 @@ def test_nothing_is_ever_pickled() -> None:
     "source",
     [
         "import pickle", "import json, dill as d", "from pickle import dumps", "from joblib.memory import Memory",
-        "torch.save({}, path)", "def f():\n    return torch.load(path)", "from torch import save",
+        "torch.save({}, path)", "def f():\n    return torch.load(path)",
+        "torch.load(path, weights_only=False)", "from torch import save",
         "np.load(path, allow_pickle=True)", "frame.to_pickle(path)",
     ],
 )  # fmt: skip

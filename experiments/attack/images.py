@@ -84,7 +84,7 @@ def read_images(path: Path) -> Labelled:
         return read_folder(path)
     if path.suffix != ".npz":
         raise ValueError(f"data = {path} is neither a folder of images nor an .npz file")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path) as file:
         missing = [name for name in ("images", "labels") if name not in file]
         if missing:
             raise ValueError(f"data = {path} has no array {missing[0]!r}")
