@@ -20,6 +20,9 @@ from envs.random import MASK, MULTIPLIERS, ROUNDS, WEYL, Stream
 BLOCKS = 64
 """Philox blocks, of four normals each, that are drawn at a time; they fit the first-level cache."""
 
+SEVERAL_THREADS = 200_000
+"""Normals, one or two milliseconds, from which it pays to wake other threads: where cores are busy they come late."""
+
 LOG = tuple(2.0 / (2 * n + 1) for n in reversed(range(10)))
 """log((1 + s) / (1 - s)) / s in powers of s^2, |s| < 0.172."""
 SIN = tuple((-1.0) ** n / math.factorial(2 * n + 1) for n in reversed(range(8)))
@@ -38,7 +41,8 @@ def normals(stream: Stream, size: int, start: int, dtype: torch.dtype) -> Tensor
         raise ValueError(f"start = {start} is not a multiple of 4, the words of a Philox block")
     lanes = stream.lanes.reshape(-1)
     drawn = empty((len(stream.seeds), len(lanes), size), dtype)
-    _draw(*keys(stream), lanes.numpy(), start // 4, drawn.numpy())
+    draw = _draw_by_many if drawn.numel() >= SEVERAL_THREADS else _draw_by_one
+    draw(*keys(stream), lanes.numpy(), start // 4, drawn.numpy())
     return drawn.view(-1, *stream.lanes.shape, size)
 
 
@@ -114,18 +118,30 @@ def normals_of(number: int, words: Any, apart: Any, xi: Any) -> None:
         xi[4 * b], xi[4 * b + 1], xi[4 * b + 2], xi[4 * b + 3] = apart[0, b], apart[1, b], apart[2, b], apart[3, b]
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _draw(seed: Any, counter: Any, path: Any, lanes: Any, start: int, out: Any) -> None:
+    """Of one run."""
+    count, dim = out.shape
+    words, apart, xi = np.empty((4, BLOCKS), np.int32), np.empty((4, BLOCKS)), np.empty(4 * BLOCKS)
+    key0, key1 = np.uint64(seed) & np.uint64(MASK), np.uint64(seed) >> np.uint64(32)
+    for i in range(count):
+        lane = np.uint64(lanes[i])
+        for first in range(0, dim, 4 * BLOCKS):
+            last = min(first + 4 * BLOCKS, dim)
+            number = (last - first + 3) // 4
+            words_of(start + first // 4, number, lane, np.uint64(counter), np.uint64(path), key0, key1, words)
+            normals_of(number, words, apart, xi)
+            for j in range(first, last):
+                out[i, j] = xi[j - first]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _draw_by_one(seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
+    for r in range(len(out)):
+        _draw(seeds[r], counters[r], path, lanes, start, out[r])
+
+
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def _draw(seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
-    runs, count, dim = out.shape
-    for r in numba.prange(runs):
-        words, apart, xi = np.empty((4, BLOCKS), np.int32), np.empty((4, BLOCKS)), np.empty(4 * BLOCKS)
-        key0, key1 = np.uint64(seeds[r]) & np.uint64(MASK), np.uint64(seeds[r]) >> np.uint64(32)
-        for i in range(count):
-            lane = np.uint64(lanes[i])
-            for first in range(0, dim, 4 * BLOCKS):
-                last = min(first + 4 * BLOCKS, dim)
-                number = (last - first + 3) // 4
-                words_of(start + first // 4, number, lane, np.uint64(counters[r]), np.uint64(path), key0, key1, words)
-                normals_of(number, words, apart, xi)
-                for j in range(first, last):
-                    out[r, i, j] = xi[j - first]
+def _draw_by_many(seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
+    for r in numba.prange(len(out)):
+        _draw(seeds[r], counters[r], path, lanes, start, out[r])
