@@ -15,6 +15,9 @@ from torch import Tensor
 
 from envs.fused.normals import empty
 
+SEVERAL_THREADS = 20_000_000
+"""Multiplications of an update of all runs, some milliseconds, from which it pays to wake other threads."""
+
 
 def covers(factor: Tensor) -> bool:
     """Whether the kernels cover a factor of this place and type."""
@@ -24,22 +27,27 @@ def covers(factor: Tensor) -> bool:
 def color(factor: Tensor, z: Tensor) -> Tensor:
     """A z_k of z [R, n, d]."""
     y = empty(z.shape, z.dtype)
-    _color(factor.contiguous().numpy(), z.contiguous().numpy(), y.numpy())
+    _color(*_arrays(factor, z, y))
     return y
 
 
 def whiten(factor: Tensor, y: Tensor) -> Tensor:
     """A^-1 y of y [R, d]."""
     z = y.clone(memory_format=torch.contiguous_format)
-    _whiten(factor.contiguous().numpy(), z.numpy())
+    _whiten(*_arrays(factor, z))
     return z
 
 
 def adapted(factor: Tensor, z: Tensor, weights: Tensor, decay: Tensor) -> Tensor:
     """A L, where L L^T = decay I + sum over k of w_k z_k z_k^T: z [R, n, d], weights [R, n], decay [R]."""
     result = empty(factor.shape, factor.dtype)
-    _adapt(*(part.contiguous().numpy() for part in (factor, z, weights, decay, result)))
+    several = sum(z.shape[1:]) * factor.numel() >= SEVERAL_THREADS
+    (_adapt_by_many if several else _adapt_by_one)(*_arrays(factor, z, weights, decay, result))
     return result
+
+
+def _arrays(*parts: Tensor) -> list[np.ndarray]:
+    return [part.contiguous().numpy() for part in parts]
 
 
 @numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
@@ -68,27 +76,39 @@ def _cholesky(S: Any) -> None:
         row[i:] /= math.sqrt(row[i])
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy")
 def _color(factor, z, y):  # type: ignore[no-untyped-def]
-    for r in numba.prange(len(z)):
+    for r in range(len(z)):
         y[r] = 0.0
         _add_products(y[r], z[r], factor[r].T.copy(), False)
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy")
 def _whiten(factor, z):  # type: ignore[no-untyped-def]
-    for r in numba.prange(len(z)):
+    for r in range(len(z)):
         for i in range(z.shape[1]):
             for j in range(i):
                 z[r, i] -= factor[r, i, j] * z[r, j]
             z[r, i] /= factor[r, i, i]
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _adapt(factor: Any, z: Any, weights: Any, decay: float, result: Any) -> None:
+    """Of one run."""
+    S = np.diag(np.full(z.shape[1], decay))
+    _add_products(S, (weights * z.T).copy(), z, False)
+    _cholesky(S)
+    result[:] = 0.0
+    _add_products(result, factor, S.T.copy(), True)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _adapt_by_one(factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
+    for r in range(len(z)):
+        _adapt(factor[r], z[r], weights[r], decay[r], result[r])
+
+
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def _adapt(factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
+def _adapt_by_many(factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
     for r in numba.prange(len(z)):
-        S = np.diag(np.full(z.shape[2], decay[r]))
-        _add_products(S, (weights[r] * z[r].T).copy(), z[r], False)
-        _cholesky(S)
-        result[r] = 0.0
-        _add_products(result[r], factor[r], S.T.copy(), True)
+        _adapt(factor[r], z[r], weights[r], decay[r], result[r])
