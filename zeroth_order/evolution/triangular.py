@@ -73,7 +73,9 @@ def _cholesky(S: Any) -> None:
             for j in range(dim):
                 row[j] -= factor * other[j]
         row[:i] = 0.0
-        row[i:] /= math.sqrt(row[i])
+        scale = 1 / math.sqrt(row[i])
+        for j in range(dim):
+            row[j] *= scale
 
 
 @numba.njit(cache=True, error_model="numpy")
