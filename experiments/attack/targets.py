@@ -62,7 +62,7 @@ def user_target(name: str) -> Target:
     """
     path = Path(name)
     if path.suffix == ".onnx":
-        return _onnx(path)
+        return _onnx(_existing(path))
     if path.suffix == ".pt2":
         return Target(path.name, torch.export.load(_existing(path)).module())
     module, colon, attribute = name.partition(":")
@@ -95,7 +95,7 @@ def _onnx(path: Path) -> Target:
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(str(_existing(path)), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except (RuntimeError, onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument) as error:
         raise ValueError(f"target {path}: {str(error).splitlines()[0]}") from error
     given = session.get_inputs()[0]
