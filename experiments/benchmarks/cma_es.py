@@ -1,9 +1,9 @@
 """CMA-ES in torch against pycma: the time of a generation of many runs, and evaluations until the optimum.
 
 A generation is `ask` and `tell` of all runs, without the objective: both sides are told the same values. pycma steps
-one instance after the other, its BLAS on one core, which is its fastest here; zopg has one torch thread, and kernels on
-all cores. Each measurement is a process of its own, in turn; kernels are compiled before the clock starts. Wall seconds
-say how long one waits; processor seconds, of all cores, say how much work there is.
+one instance after the other, its BLAS on one core, which is its fastest here; zopg has one torch thread, and wakes
+other cores for large updates alone. Each measurement is a process of its own, in turn; kernels are compiled before the
+clock starts. Wall seconds say how long one waits; processor seconds, of all cores, say how much work there is.
 
 Evaluations: until a value of 1e-8 was seen, from x = 1 with sigma0 = 1/2 (Rosenbrock: from x = 0), the median over 51
 runs, of which some may end in Rosenbrock's local minimum. The ellipsoid has a condition of 10^6 and is rotated.
@@ -214,7 +214,7 @@ def report(
         "second core, wall seconds are as many as processor seconds and not half of them.\n\n"
         f"A generation at R, d = {', '.join(map(str, MAIN))}:\n\n{head_to_head(wall, processor, PEER)}\n\n"
         f"Processor milliseconds of a generation around R, d = {', '.join(map(str, MAIN))}. A full matrix costs "
-        f"O(R d^3), a diagonal one O(R d log d);\nbelow d = 20 both are the cost of about 200 calls.\n\n{tables}\n\n"
-        f"![Cost of a generation](cma_es.png)\n\nEvaluations until 1e-8, medians over {RUNS} runs:\n\n"
+        "O(R d^3), a diagonal one O(R d log d);\nat d = 20 and below both are mostly the cost of about 200 calls.\n\n"
+        f"{tables}\n\n![Cost of a generation](cma_es.png)\n\nEvaluations until 1e-8, medians over {RUNS} runs:\n\n"
         f"{evaluations_table(counts)}\n"
     )
