@@ -6,7 +6,7 @@ of correct; a kernel ("fused" on a CPU, "triton" on a GPU), where there is one, 
 episodes up to rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
@@ -29,7 +29,6 @@ Chosen: TypeAlias = Literal["plain", "fused", "triton"]
 """Eager torch; the kernel for CPUs; the one for GPUs, which TRITON_INTERPRET=1 runs on a CPU, slowly, for tests."""
 Backend: TypeAlias = Literal["auto", "plain", "fused", "triton"]
 """auto: a kernel where there is one for the environment, the policy and the device, else plain."""
-KERNELS = {"fused": cpu.simulate, "triton": triton.simulate}
 
 
 class Trajectory(NamedTuple):
@@ -111,7 +110,7 @@ def rollout(
     """
     _check(env, policy, params, episodes, stream)
     if (chosen := backend_for(env, policy, backend)) != "plain":
-        found = KERNELS[chosen](env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
+        found = _kernel(chosen)(env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
         return _from_kernel(found, env.spec.horizon)
     shape, horizon = (*params.shape[:2], episodes), env.spec.horizon
     buffers: list[Tensor] = []
@@ -152,7 +151,7 @@ def returns(
     """
     _check(env, policy, params, episodes, stream)
     if (chosen := backend_for(env, policy, backend)) != "plain":
-        found = KERNELS[chosen](env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
+        found = _kernel(chosen)(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
         return _mean(found.total, found.lengths)
     total = params.new_zeros(*params.shape[:2], episodes)
     lengths = torch.zeros_like(total, dtype=torch.int64)
@@ -160,6 +159,14 @@ def returns(
         total = total + torch.where(step.mask, step.reward, 0.0) * discount**t
         lengths += step.mask
     return _mean(total, lengths)
+
+
+def _kernel(chosen: Chosen) -> Callable[..., Episodes]:
+    if chosen == "fused":
+        return cpu.simulate
+    from envs.fused.triton.launch import simulate  # needs Triton
+
+    return simulate
 
 
 def _mean(total: Tensor, lengths: Tensor) -> Returns:

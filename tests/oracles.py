@@ -9,8 +9,20 @@ from torch import Tensor
 
 from envs.random import Purpose, streams
 from rl import PolicyGradient
+from zeroth_order.federated import FederatedQuadratic
 
 F64 = torch.float64
+WEIGHTS = torch.tensor([0.3, 0.1, 0.2, 0.15, 0.25], dtype=F64)
+
+
+@dataclass(frozen=True)
+class Unequal(FederatedQuadratic):
+    """Clients that count differently."""
+
+    @property
+    def weights(self) -> Tensor:
+        """p_c."""
+        return WEIGHTS
 
 
 @dataclass(frozen=True)

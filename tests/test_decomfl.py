@@ -1,11 +1,12 @@
 """DeComFL: against plain loops with exact gradients, replays from seeds and slopes alone, accounting, failures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from oracles import WEIGHTS, Unequal
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -22,17 +23,6 @@ from zeroth_order.steps import Adam, Momentum, Plain
 F64 = torch.float64
 EXACT: dict[str, Any] = {"number": 4, "directions": Orthonormal(), "difference": Central(), "gamma": Schedule(0.04)}
 """With these the estimate is the gradient of a quadratic of 4 variables."""
-WEIGHTS = torch.tensor([0.3, 0.1, 0.2, 0.15, 0.25], dtype=F64)
-
-
-@dataclass(frozen=True)
-class Unequal(FederatedQuadratic):
-    """Clients that count differently."""
-
-    @property
-    def weights(self) -> Tensor:
-        """p_c."""
-        return WEIGHTS
 
 
 class Iteration(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from oracles import WEIGHTS, Unequal
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -21,17 +22,6 @@ from zeroth_order.federated.consensus_message import ConsensusMessage
 from zeroth_order.federated.core import client_streams
 
 F64 = torch.float64
-WEIGHTS = torch.tensor([0.3, 0.1, 0.2, 0.15, 0.25], dtype=F64)
-
-
-@dataclass(frozen=True)
-class Unequal(FederatedQuadratic):
-    """Clients that count differently."""
-
-    @property
-    def weights(self) -> Tensor:
-        """p_c."""
-        return WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from envs.algorithm import Request, check_range
+from envs.algorithm import Numeric, Request, check_range
 from envs.core import Cost, Evaluation
 from envs.random import Stream
 from zeroth_order.boundary import Projection
@@ -166,6 +166,11 @@ def for_clients(value: Any, size: int) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{part.name: for_clients(getattr(value, part.name), size) for part in fields(value)})
     return value
+
+
+def spread_radius(mu: Numeric, clients: int, dim: int) -> Numeric:
+    """mu of differences along directions that are d^(1/2) long on average, for [R S] clients; `mu` a number or [R]."""
+    return for_clients(mu, clients) / dim**0.5
 
 
 def floats(like: Tensor, number: int) -> Tensor:

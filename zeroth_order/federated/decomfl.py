@@ -32,7 +32,7 @@ from envs.random import Stream
 from zeroth_order.cbo.swarm import without_stream
 from zeroth_order.core import Invariance, succeeded
 from zeroth_order.federated.broadcast import caught_up, newcomers, nothing_read, unread
-from zeroth_order.federated.core import GRADIENT, FederatedOptimizer, floats, for_clients
+from zeroth_order.federated.core import GRADIENT, FederatedOptimizer, floats, for_clients, spread_radius
 from zeroth_order.random_directions import Difference, Directions, Forward, Orthonormal, mean_gradient
 from zeroth_order.random_directions.descent import of_differences
 from zeroth_order.steps import Adam, Step
@@ -200,8 +200,7 @@ class DeComFL(FederatedOptimizer):
         return self.directions(state.stream, self.number, state.x)
 
     def _radius(self, state: DeComFLState) -> Numeric:
-        """mu for [R S] clients: directions are d^(1/2) long on average."""
-        return for_clients(self.mu(self._round(state)), self.federation.size) / state.x.shape[-1] ** 0.5
+        return spread_radius(self.mu(self._round(state)), self.federation.size, state.x.shape[-1])
 
     def _phase(self, state: DeComFLState) -> int:
         return state.t % self.steps

@@ -33,12 +33,13 @@ from torch import Tensor
 
 from envs.algorithm import Metrics
 from envs.random import Stream
+from zeroth_order.cbo.swarm import stored
 from zeroth_order.core import succeeded
 from zeroth_order.federated.active import differences
 from zeroth_order.federated.core import ACCEPTANCE, ACTIVE, GRADIENT
 from zeroth_order.federated.fzoos_base import FZooSBase, FZooSClient, FZooSServer
 from zeroth_order.federated.gaussian_process import Posterior
-from zeroth_order.federated.history import History, finite_or_largest
+from zeroth_order.federated.history import History
 from zeroth_order.federated.local import distance
 from zeroth_order.federated.random_features import Features
 from zeroth_order.federated.stages import Message, Stage, Turn
@@ -114,12 +115,12 @@ class Steps(Part):
         """As always, and f_c(x) is kept for line 6."""
         clients, metrics = super().tell(clients, turn, points, values)
         if turn.ask == 0:
-            clients = clients._replace(before=finite_or_largest(values[..., 0].to(points)))
+            clients = clients._replace(before=stored(values[..., 0], points))
         return clients, metrics
 
     def ended(self, clients: FZooSClient, turn: Turn) -> FZooSClient:
         """The length-scale of what has been seen by now."""
-        return clients._replace(length=self.settings.tuned(clients).length.to(clients.length))
+        return clients._replace(length=self.settings.likeliest_length(clients).to(clients.length))
 
     def merge(self, server: FZooSServer, sent: Message, chosen: Tensor) -> FZooSServer:
         """Line 5, and the length-scale of line 8."""
@@ -170,7 +171,7 @@ class Acceptance(Part):
     def tell(self, clients: FZooSClient, turn: Turn, points: Tensor, values: Tensor) -> tuple[FZooSClient, Metrics]:
         """As always, and f_c is kept to be sent."""
         clients, metrics = super().tell(clients, turn, points, values)
-        return clients._replace(after=finite_or_largest(values[..., 0].to(points))), metrics
+        return clients._replace(after=stored(values[..., 0], points)), metrics
 
     def merge(self, server: FZooSServer, sent: Message, chosen: Tensor) -> FZooSServer:
         """x, or the proposed one where F is lower there, over the clients that could tell both."""

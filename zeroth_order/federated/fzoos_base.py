@@ -209,9 +209,9 @@ class FZooSBase(LocalSteps, ABC):
         seen = History(clients.points, clients.values)
         return self.process.fit(*self.selection(seen, clients.local, self.process.capacity), clients.length)
 
-    def tuned(self, clients: FZooSClient) -> Window:
-        """The same with the length-scale of what has been seen by now."""
-        return self.process.tune(self.window(clients), self.reach, self.searches)
+    def likeliest_length(self, clients: FZooSClient) -> Tensor:
+        """That of what the clients have seen by now, [R, S] float64."""
+        return self.process.likeliest_length(self.window(clients), self.reach, self.searches)
 
     def around(self, clients: FZooSClient, count: int, stream: Stream) -> Tensor:
         """Points [R, S, count, d] around x_c, within the box."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from zeroth_order.cbo.swarm import stored
 from zeroth_order.federated.windows import nearest
 
 
@@ -29,7 +30,7 @@ class History(NamedTuple):
 
         A value that is not finite takes no place: those of the history stay in its stead.
         """
-        points, values = torch.cat((self.points, points), -2), torch.cat((self.values, finite_or_largest(values)), -1)
+        points, values = torch.cat((self.points, points), -2), torch.cat((self.values, stored(values, self.values)), -1)
         told = values.abs() < torch.finfo(values.dtype).max
         order = told.to(torch.int8).argsort(dim=-1, stable=True)[..., -self.values.shape[-1] :]
         return History(torch.take_along_dim(points, order[..., None], dim=-2), values.gather(-1, order))
@@ -37,12 +38,6 @@ class History(NamedTuple):
     def known(self) -> Tensor:
         """The values, NaN where there is none."""
         return torch.where(self.values < torch.finfo(self.values.dtype).max, self.values, torch.nan)
-
-
-def finite_or_largest(values: Tensor) -> Tensor:
-    """The values, and the largest number of their type in place of those that are not finite."""
-    largest = torch.finfo(values.dtype).max
-    return torch.nan_to_num(values, largest, largest, largest)
 
 
 class Selection(ABC):

@@ -17,7 +17,7 @@ from torch import Tensor
 from envs.algorithm import Decay, Metrics, Numeric, Schedule, along_runs, check_range
 from envs.random import Stream
 from zeroth_order.core import Invariance, succeeded
-from zeroth_order.federated.core import GRADIENT, for_clients
+from zeroth_order.federated.core import GRADIENT, spread_radius
 from zeroth_order.federated.local import LocalSteps, distance
 from zeroth_order.federated.stages import Message, Stage, Turn
 from zeroth_order.random_directions import Difference, Directions, Forward, Orthonormal, mean_gradient
@@ -69,8 +69,7 @@ class Rounds(LocalSteps):
     @property
     def invariances(self) -> frozenset[Invariance]:
         """As `of_differences` where there is no box, which neither moves nor turns with a problem."""
-        found = of_differences(self.directions, self.step)
-        return found if self.federation.box is None else found & {Invariance.OFFSET}
+        return self.federation.leaves(of_differences(self.directions, self.step))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -104,8 +103,7 @@ class Rounds(LocalSteps):
         return gradient.unflatten(0, leading), succeeded(slopes).any(-1).view(leading)
 
     def _radius(self, like: Tensor, rounds: int) -> Numeric:
-        """mu for [R S] clients: directions are d^(1/2) long on average."""
-        return for_clients(self.mu(rounds), like.shape[1]) / like.shape[-1] ** 0.5
+        return spread_radius(self.mu(rounds), like.shape[1], like.shape[-1])
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,8 @@
 
 from importlib.util import find_spec
 
-from torch import Tensor
-
 from envs.core import Env
-from envs.fused.core import Episodes
 from envs.policies import Network
-from envs.random import Stream
 
 
 def obstacle(env: Env, policy: Network) -> str | None:
@@ -19,20 +15,3 @@ def obstacle(env: Env, policy: Network) -> str | None:
     if env.device.type != "cuda" and not launch.interpreted():
         return f"needs a CUDA device, or TRITON_INTERPRET=1 for tests; the environment is on {env.device.type}"
     return launch.gap(env, policy)
-
-
-def simulate(
-    env: Env,
-    policy: Network,
-    params: Tensor,
-    episodes: int,
-    stream: Stream,
-    discount: float,
-    common: bool,
-    point_lanes: int,
-    store: bool,
-) -> Episodes:
-    """As `envs.fused.cpu.simulate`, on the device of params [R, K, d]. The host does not wait for it."""
-    from envs.fused.triton import launch
-
-    return launch.simulate(env, policy, params, episodes, stream, discount, common, point_lanes, store)

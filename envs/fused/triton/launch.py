@@ -106,7 +106,7 @@ def simulate(
     point_lanes: int,
     store: bool,
 ) -> Episodes:
-    """See the package."""
+    """As `envs.fused.cpu.simulate`, on the device of params [R, K, d]. The host does not wait for it."""
     runs, points, _ = params.shape
     dtype, obs_size, shape = params.dtype, env.spec.observation_size, (runs, points, episodes)
     steps = env.spec.horizon if store else 0
