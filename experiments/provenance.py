@@ -1,5 +1,6 @@
 """Where a record comes from: versions, commit, device, command."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -23,6 +24,11 @@ def provenance() -> dict[str, Any]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {package: version(package) for package in packages},
     }
+
+
+def machine() -> dict[str, Any]:
+    """`provenance`, the number of cores, and how many processes ran on them over the last 15 minutes."""
+    return provenance() | {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[2]}
 
 
 def commit() -> str | None:

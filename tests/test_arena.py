@@ -22,6 +22,7 @@ from experiments.arena.runtimes import distribution, expected_running_time, reac
 from experiments.arena.suite import ArenaFlags, arena_suite, run_arena
 from experiments.arena.tasks import START, Task, starts, tasks
 from experiments.cli import main
+from experiments.libraries import Library
 from zeroth_order import BLACK_BOX, CBO, PyCMA, RandomSearch
 
 
@@ -175,7 +176,7 @@ def test_a_call_after_the_end_of_a_run_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, peer in PEERS.items() if not peer.missing and peer.module != "evotorch"]
+    "name", [name for name, peer in PEERS.items() if not peer.library.missing and peer.library.module != "evotorch"]
 )
 def test_peers_are_counted_by_the_recorder(name: str) -> None:
     spied = Spy()
@@ -187,7 +188,8 @@ def test_peers_are_counted_by_the_recorder(name: str) -> None:
 
 
 def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(PEERS, "Nobody's", Peer("no_such_module", "no-such-package", lambda: Caller(lambda *_: None)))
+    nobody = Peer(Library("no_such_module", "no-such-package"), lambda: Caller(lambda *_: None))
+    monkeypatch.setitem(PEERS, "Nobody's", nobody)
     playing, missing = entries(["random-search", "Nobody's"])
     assert [entry.name for entry in playing] == ["random-search"]
     assert missing == ["Nobody's"]

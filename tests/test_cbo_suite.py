@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import SUITES, cbo, sides
+from experiments.benchmarks import SUITES, cbo, sides, timing
 from experiments.benchmarks.cbo import BASE, GROWING, GROWTH, MAIN, SIDES, Size
 
 
@@ -17,19 +17,18 @@ def test_every_side_makes_steps(side: str) -> None:
 
 
 def test_a_measurement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sides, "LEAST_SECONDS", 0.0)
-    cbo.measure("zopg float32", 2, 5, 3, 1, 4, 2)
+    monkeypatch.setattr(timing, "LEAST_SECONDS", 0.0)
+    timing.measure(cbo.make_step, Size, "zopg float32", "[[2, 5, 3], [1, 4, 2]]")
     found = json.loads(capsys.readouterr().out)["found"]
     assert len(found) == 2
     assert all(seconds["wall"] > 0 and seconds["processor"] > 0 for seconds in found)
 
 
-def pretended(code: str, side: str, *numbers: str) -> dict[str, list[dict[str, float]]]:
+def pretended(code: str, side: str, sizes: str) -> dict[str, list[dict[str, float]]]:
     """Steps of R N^a d seconds, a = 2 where polarized; CBXpy's take ten times as long."""
-    sizes = [Size(*map(int, numbers[start : start + 3])) for start in range(0, len(numbers), 3)]
     factor = 10.0 if side.startswith("CBXpy") else 1.0
     power = 2 if "polarized" in side else 1
-    seconds = [1e-9 * factor * size.R * size.N**power * size.d for size in sizes]
+    seconds = [1e-9 * factor * R * N**power * d for R, N, d in json.loads(sizes)]
     return {"found": [{"wall": time, "processor": 2 * time} for time in seconds]}
 
 
@@ -45,8 +44,8 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert rows["cbo"] == "1.00 |"
         assert rows["polarized-cbo"] == ("2.00 |" if axis == "N" else "1.00 |")
     data = json.loads((tmp_path / "cbo.json").read_text())
-    assert data["size"] == MAIN._asdict()
-    assert len(data["wall"]["zopg"]) == 3
+    assert data["main"]["sizes"] == [MAIN._asdict()]
+    assert len(data["main"]["wall"][0]["zopg"]) == 3
     assert (tmp_path / "cbo.png").exists()
     assert (tmp_path / "cbo.pdf").exists()
 

@@ -43,8 +43,7 @@ def pretended(code: str, side: str, *rest: str) -> dict[str, list[object]]:
     """Generations of R d^3 nanoseconds, pycma's a hundred times as long; 1000 evaluations, pycma's 1250."""
     if code == cma_es.COUNT:
         return {"found": [1000, 1000, None] if side == "cma-es" else [1250, 1250, 1250]}
-    sizes = [Size(*map(int, rest[start : start + 2])) for start in range(0, len(rest), 2)]
-    seconds = [1e-9 * (100 if side == PEER else 1) * size.R * size.d**3 for size in sizes]
+    seconds = [1e-9 * (100 if side == PEER else 1) * R * d**3 for R, d in json.loads(rest[0])]
     return {"found": [{"wall": time, "processor": 2 * time} for time in seconds]}
 
 
@@ -58,8 +57,8 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = [line.split(" | ")[-1] for line in page.splitlines() if line.startswith("| sep-cma-es | ")]
     assert rows[1:] == ["3.00 |", "1.00 |"]
     data = json.loads((tmp_path / "cma_es.json").read_text())
-    assert data["size"] == MAIN._asdict()
-    assert len(data["wall"]["cma-es"]) == 3
+    assert data["main"]["sizes"] == [MAIN._asdict()]
+    assert len(data["main"]["wall"][0]["cma-es"]) == 3
     assert (tmp_path / "cma_es.png").exists()
 
 

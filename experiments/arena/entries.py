@@ -44,13 +44,13 @@ def default_names() -> list[str]:
 
 def entries(names: Sequence[str]) -> tuple[list[Entry], list[str]]:
     """The contenders, and the names of those whose library is not installed. Raises ValueError for an unknown name."""
-    missing = [name for name in names if name in PEERS and PEERS[name].missing]
+    missing = [name for name in names if name in PEERS and PEERS[name].library.missing]
     return [_entry(name) for name in names if name not in missing], missing
 
 
 def _entry(name: str) -> Entry:
     if name in PEERS:
-        return Entry(name, PEERS[name].version, PEERS[name].make)
+        return Entry(name, PEERS[name].library.version, PEERS[name].make)
     optimizer = fitted(SETTINGS[name] if name in SETTINGS else ALGORITHMS[name]())
     if optimizer.wants_gradients:
         raise ValueError(f"contenders has {name!r}, which wants gradients; the arena tells values")

@@ -12,8 +12,6 @@ as missing. Libraries that draw from global generators are seeded from the run's
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
-from importlib.util import find_spec
 from math import floor, log
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from experiments.arena.contenders import SIGMA0, AskTell, Batch, Caller, Contender
 from experiments.arena.tasks import Task, run_streams, starts
+from experiments.libraries import Library
 from experiments.statistics import Floats
 
 F = Callable[[Floats], Floats]
@@ -31,19 +30,8 @@ SEED_BITS = 2**31 - 1
 class Peer(NamedTuple):
     """A contender of another library."""
 
-    module: str
-    package: str
+    library: Library
     make: Callable[[], Contender]
-
-    @property
-    def missing(self) -> bool:
-        """Whether its library is not installed."""
-        return find_spec(self.module) is None
-
-    @property
-    def version(self) -> str:
-        """Of the installed package."""
-        return f"{self.package} {version(self.package)}"
 
 
 def pycma_bipop() -> Contender:
@@ -145,12 +133,12 @@ def _usual(dim: int) -> int:
 
 
 PEERS: dict[str, Peer] = {
-    "pycma BIPOP": Peer("cma", "cma", pycma_bipop),
-    "CBXpy CBO": Peer("cbx", "cbx", cbxpy),
-    "evosax CMA-ES": Peer("evosax", "evosax", lambda: evosax("CMA_ES", _usual)),
-    "evosax SNES": Peer("evosax", "evosax", lambda: evosax("SNES", _usual)),
-    "EvoTorch CMA-ES": Peer("evotorch", "evotorch", lambda: evotorch("CMAES")),
-    "EvoTorch SNES": Peer("evotorch", "evotorch", lambda: evotorch("SNES")),
-    "EvoTorch XNES": Peer("evotorch", "evotorch", lambda: evotorch("XNES")),
+    "pycma BIPOP": Peer(Library("cma", "cma"), pycma_bipop),
+    "CBXpy CBO": Peer(Library("cbx", "cbx"), cbxpy),
+    "evosax CMA-ES": Peer(Library("evosax", "evosax"), lambda: evosax("CMA_ES", _usual)),
+    "evosax SNES": Peer(Library("evosax", "evosax"), lambda: evosax("SNES", _usual)),
+    "EvoTorch CMA-ES": Peer(Library("evotorch", "evotorch"), lambda: evotorch("CMAES")),
+    "EvoTorch SNES": Peer(Library("evotorch", "evotorch"), lambda: evotorch("SNES")),
+    "EvoTorch XNES": Peer(Library("evotorch", "evotorch"), lambda: evotorch("XNES")),
 }
 """Name -> contender."""

@@ -8,14 +8,11 @@ What is recorded is not run again: the same folder may be continued after an int
 """
 
 import json
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,9 +23,10 @@ from experiments.arena.recorder import TARGETS, Found
 from experiments.arena.report import Arena, Finished, Outcome, shares_table, write_report
 from experiments.arena.tasks import START, Task
 from experiments.describe import describe, short_hash
+from experiments.libraries import versions
 from experiments.loop import Progress
 from experiments.progress import show_progress
-from experiments.provenance import provenance, today
+from experiments.provenance import machine, today
 from experiments.record import write_json
 
 
@@ -75,7 +73,8 @@ def arena_suite(repeats: int, out: Path | None, flags: ArenaFlags = SHORT) -> No
         print(f"not installed: {', '.join(finished.missing)}")
     if out is not None:
         about = {"suite": "arena", "date": today(), "arena": describe(arena), "missing": finished.missing}
-        write_json(out / "arena.json", about | {"provenance": machine(), "peers": versions()})
+        peers = versions(peer.library for peer in PEERS.values())
+        write_json(out / "arena.json", about | {"provenance": machine(), "peers": peers})
         print("wrote", *write_report(finished, out))
 
 
@@ -125,13 +124,3 @@ def _read(path: Path) -> Outcome:
     data = json.loads(path.read_text())
     found = Found(**{name: np.array(part) for name, part in data["found"].items()})
     return Outcome(data["contender"], data["dim"], found, data["wall_s"])
-
-
-def machine() -> dict[str, Any]:
-    """Versions, commit and machine."""
-    return provenance() | {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[2]}
-
-
-def versions() -> list[str]:
-    """Of the peers that are installed."""
-    return sorted({peer.version for peer in PEERS.values() if not peer.missing})

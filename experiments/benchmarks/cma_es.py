@@ -10,20 +10,28 @@ runs, of which some may end in Rosenbrock's local minimum. The ellipsoid has a c
 """
 
 import json
-import os
 import statistics
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from envs.files import write_atomically
-from experiments.benchmarks.sides import Seconds, growth_figure, growth_table, head_to_head, in_turn, print_seconds
+from experiments.benchmarks import ask_tell
+from experiments.benchmarks.pages import (
+    as_data,
+    circumstances,
+    growth_figure,
+    growth_table,
+    head_to_head,
+    not_measured,
+    write_suite,
+)
+from experiments.benchmarks.sides import Measured, growth_in_turn, in_turn
+from experiments.benchmarks.timing import Step
 from experiments.benchmarks.training import child
-from experiments.plots import save
-from experiments.provenance import provenance, today
-from experiments.record import write_json
+from experiments.libraries import Library
+from experiments.progress import show_progress
+from experiments.provenance import today
 
 
 class Size(NamedTuple):
@@ -46,58 +54,27 @@ SIDES = (
     "cma-es", "cma-es float32", "cma-es symmetric root", "sep-cma-es", "sep-cma-es float32", PEER, "pycma diagonal",
 )  # fmt: skip
 GROWING = ("cma-es", "cma-es float32", "sep-cma-es", PEER)
-TIME = "import sys; from experiments.benchmarks.cma_es import measure; measure(sys.argv[1], *map(int, sys.argv[2:]))"
+LIBRARIES = {side: Library("cma", "cma") for side in SIDES if side.startswith(PEER)}
 
 FUNCTIONS = ("sphere", "ellipsoid", "rosenbrock")
 DIMS, RUNS, TARGET, LONGEST = (5, 10, 20), 51, 1e-8, 5000
 COUNT = "import sys; from experiments.benchmarks.cma_es import count; count(*sys.argv[1:3], *map(int, sys.argv[3:]))"
 
 
-def measure(side: str, *numbers: int) -> None:
-    """Print JSON: median wall and processor seconds of a generation for each size; `numbers` are R, d of the sizes."""
-    sizes = [Size(*numbers[start : start + 2]) for start in range(0, len(numbers), 2)]
-    print_seconds(make_step(side, size) for size in sizes)
-
-
-def make_step(side: str, size: Size) -> Callable[[], None]:
-    """A function that makes one generation of all runs; the next call makes the next."""
-    values = np.random.default_rng(0).random((size.R, 4 + int(3 * np.log(size.d))))
+def make_step(side: str, size: Size) -> Step:
+    """One generation of all runs; the next call makes the next."""
+    population = 4 + int(3 * np.log(size.d))
     if side.startswith(PEER):
-        import cma
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(1, "blas")
-        options = {"verbose": -10, "CMA_diagonal": side.endswith("diagonal")}
-        instances = [
-            cma.CMAEvolutionStrategy(size.d * [1.0], 0.5, options | {"seed": r + 1}) for r in range(size.R)
-        ]  # fmt: skip
-
-        def their_step() -> None:
-            for instance, told in zip(instances, values.tolist(), strict=True):
-                instance.tell(instance.ask(), told)
-
-        return their_step
-    import torch
-
-    import zeroth_order
-    from envs.random import streams
+        return ask_tell.pycma(size.R, population, size.d, diagonal=side.endswith("diagonal"))
+    from zeroth_order import CMAES, Optimizer, SepCMAES
     from zeroth_order.evolution import SymmetricRoot
 
-    torch.set_num_threads(1)
-    dtype = torch.float32 if side.endswith("float32") else torch.float64
-    algorithm: zeroth_order.Optimizer = {
-        "cma-es": zeroth_order.CMAES(0.5),
-        "cma-es symmetric root": zeroth_order.CMAES(0.5, covariance=SymmetricRoot()),
-        "sep-cma-es": zeroth_order.SepCMAES(0.5),
+    algorithm: Optimizer = {
+        "cma-es": CMAES(0.5),
+        "cma-es symmetric root": CMAES(0.5, covariance=SymmetricRoot()),
+        "sep-cma-es": SepCMAES(0.5),
     }[side.removesuffix(" float32")]
-    root, told = streams(range(size.R)), zeroth_order.Values(torch.as_tensor(values).to(dtype))
-    batch: dict[str, Any] = {"state": algorithm.init(torch.ones(size.R, size.d, dtype=dtype), root), "t": 0}
-
-    def our_step() -> None:
-        points, asked = algorithm.ask(batch["state"], root.at(batch["t"]))
-        batch.update(state=algorithm.tell(asked, points, told)[0], t=batch["t"] + 1)
-
-    return our_step
+    return ask_tell.ours(algorithm, size.R, population, size.d, float32=side.endswith("float32"))
 
 
 def values_of(function: str, x: np.ndarray) -> np.ndarray:
@@ -162,12 +139,10 @@ def count_ours(function: str, start: np.ndarray) -> list[int | None]:
 
 def cma_es_suite(repeats: int, out: Path | None) -> None:
     """Time all sides `repeats` times in turn, count evaluations once. Raises ValueError unless repeats >= 1."""
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
-    ((wall, processor),) = in_turn(TIME, SIDES, [MAIN], repeats)
-    print(head_to_head(wall, processor, PEER), flush=True)
-    found = in_turn(TIME, GROWING, [size for sizes in GROWTH.values() for size in sizes], repeats)
-    growth = {axis: [found.pop(0)[1] for _ in sizes] for axis, sizes in GROWTH.items()}
+    with show_progress("cma-es") as progress:
+        measured = in_turn(__name__, SIDES, [MAIN], repeats, LIBRARIES, progress)
+    with show_progress("cma-es, growth") as progress:
+        growth = growth_in_turn(__name__, GROWING, GROWTH, repeats, LIBRARIES, progress)
     counts = {
         f"{function} {dim}": {
             side: child(COUNT, side, function, str(dim), str(RUNS))["found"] for side in ("cma-es", PEER)
@@ -175,16 +150,10 @@ def cma_es_suite(repeats: int, out: Path | None) -> None:
         for function in FUNCTIONS
         for dim in DIMS
     }
-    page = report(wall, processor, growth, counts)
-    print(page)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        data = {"suite": "cma-es", "date": today(), "provenance": provenance(), "size": MAIN._asdict(), "wall": wall}
-        write_json(out / "cma_es.json", data | {"processor": processor, "growth": growth, "evaluations": counts})
-        write_atomically(out / "cma_es.md", lambda temporary: temporary.write_text(page))
-        title = f"R, d = {', '.join(map(str, MAIN))}, one of them varied"
-        files = save(growth_figure(GROWTH, growth, title), out / "cma_es")
-        print("wrote", *(out / name for name in ("cma_es.json", "cma_es.md")), *files)
+    data = {"main": as_data([MAIN], measured)} | {axis: as_data(GROWTH[axis], one) for axis, one in growth.items()}
+    title = f"R, d = {', '.join(map(str, MAIN))}, one of them varied"
+    page, figure = report(measured, growth, counts), growth_figure(GROWTH, growth, title)
+    write_suite("cma_es", out, data | {"evaluations": counts}, page, figure, LIBRARIES)
 
 
 def evaluations_table(counts: dict[str, dict[str, list[int | None]]]) -> str:
@@ -201,18 +170,14 @@ def evaluations_table(counts: dict[str, dict[str, list[int | None]]]) -> str:
 
 
 def report(
-    wall: Seconds,
-    processor: Seconds,
-    growth: dict[str, list[Seconds]],
-    counts: dict[str, dict[str, list[int | None]]],
-) -> str:
+    measured: Measured, growth: dict[str, Measured], counts: dict[str, dict[str, list[int | None]]]
+) -> str:  # fmt: skip
     """The page."""
-    tables = "\n\n".join(growth_table(axis, GROWTH[axis], found) for axis, found in growth.items())
+    tables = "\n\n".join(growth_table(axis, GROWTH[axis], one.processor) for axis, one in growth.items())
     return (
         f"# CMA-ES suite, {today()}\n\n`zopg bench --suite cma-es`: medians; see `experiments/benchmarks/cma_es.py`. "
-        f"{os.cpu_count()} cores, on which {os.getloadavg()[2]:.1f} processes ran on average:\nwhere others take the "
-        "second core, wall seconds are as many as processor seconds and not half of them.\n\n"
-        f"A generation at R, d = {', '.join(map(str, MAIN))}:\n\n{head_to_head(wall, processor, PEER)}\n\n"
+        f"{circumstances()}\n{not_measured(measured)}\n"
+        f"A generation at R, d = {', '.join(map(str, MAIN))}:\n\n{head_to_head(measured, PEER)}\n\n"
         f"Processor milliseconds of a generation around R, d = {', '.join(map(str, MAIN))}. A full matrix costs "
         "O(R d^3), a diagonal one O(R d log d);\nat d = 20 and below both are mostly the cost of about 200 calls.\n\n"
         f"{tables}\n\n![Cost of a generation](cma_es.png)\n\nEvaluations until 1e-8, medians over {RUNS} runs:\n\n"
