@@ -85,6 +85,7 @@ def contenders(steps: int) -> tuple[Contender, ...]:
         candidates=0,
         closing=10,
         closing_candidates=20,
+        radius=Schedule(0.01),
         rate=Schedule(0.1),
     )
     return (

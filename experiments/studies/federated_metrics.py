@@ -35,7 +35,7 @@ MU = Schedule(1.0)
 """A distance at which rows change their class: of the 0.01 that suits smooth functions hardly any does."""
 BASELINE = "fedzo"
 CONTENDERS = (
-    Contender("fzoos", Setting(FZooS(radius=0.1, process=GaussianProcess(capacity=150, noise=1e-2))), {}),
+    Contender("fzoos", Setting(FZooS(radius=Schedule(0.1), process=GaussianProcess(capacity=150, noise=1e-2))), {}),
     Contender(BASELINE, Setting(FedZO(mu=MU)), {}),
     Contender("fedprox", Setting(FedProx(mu=MU)), {}),
     Contender("scaffold-i", Setting(ScaffoldI(mu=MU)), {}),

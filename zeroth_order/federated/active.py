@@ -7,19 +7,21 @@ client has seen, and not what it is about to see.
 import torch
 from torch import Tensor
 
+from envs.algorithm import Numeric, along_runs
 from envs.random import Stream
 from zeroth_order.core import succeeded
 from zeroth_order.federated.gaussian_process import Posterior
 
 
-def around(centre: Tensor, radius: float, count: int, stream: Stream) -> Tensor:
+def around(centre: Tensor, radius: Numeric, count: int, stream: Stream) -> Tensor:
     """Uniform points [R, S, count, d] in the cubes [-radius, radius]^d around the centres [R, S, d].
 
-    `stream` has a seed for each of the [R S] clients.
+    `radius` is a number or [R], has a seed for each of the [R S] clients.
     """
     lanes = torch.arange(count, device=centre.device)
     offsets = 2 * stream.spread(lanes).uniform(centre.shape[-1], dtype=centre.dtype) - 1
-    return centre[:, :, None] + radius * offsets.unflatten(0, centre.shape[:2])
+    offsets = offsets.unflatten(0, centre.shape[:2])
+    return centre[:, :, None] + along_runs(radius, offsets) * offsets
 
 
 def least_certain(posterior: Posterior, candidates: Tensor, number: int) -> Tensor:

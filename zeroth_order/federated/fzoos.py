@@ -98,7 +98,7 @@ class Steps(Part):
     def ask(self, clients: FZooSClient, turn: Turn, stream: Stream) -> tuple[Tensor, FZooSClient]:
         """Lines 1 to 4."""
         if turn.ask == 0:
-            first = self.settings.around(clients, self._initial(turn), stream)
+            first = self.settings.around(clients, turn.round, self._initial(turn), stream)
             return torch.cat((clients.local[:, :, None], first), 2), clients  # l.1
         settings = self.settings
         posterior = settings.process.posterior(settings.window(clients))
@@ -109,7 +109,8 @@ class Steps(Part):
         corrected = own + settings.gamma(t, correction, own - sent, settings.federation.size) * correction  # l.2
         gradient = torch.where(clients.trusted[..., None], corrected, clients.slope)
         clients = settings.stepped(clients, gradient, clients.answered, settings.rate, turn.round, t)  # l.3
-        return settings.points_at(clients, posterior, self._active(turn), settings.candidates, stream), clients  # l.4
+        count = self._active(turn)
+        return settings.points_at(clients, posterior, turn.round, count, settings.candidates, stream), clients  # l.4
 
     def tell(self, clients: FZooSClient, turn: Turn, points: Tensor, values: Tensor) -> tuple[FZooSClient, Metrics]:
         """As always, and f_c(x) is kept for line 6."""
@@ -200,8 +201,8 @@ class Closing(Part):
     def ask(self, clients: FZooSClient, turn: Turn, stream: Stream) -> tuple[Tensor, FZooSClient]:
         """Line 7."""
         settings = self.settings
-        points = settings.points_at(clients, None, settings.closing, settings.closing_candidates, stream)  # l.7
-        return points, clients
+        count, among = settings.closing, settings.closing_candidates
+        return settings.points_at(clients, None, turn.round, count, among, stream), clients  # l.7
 
     def ended(self, clients: FZooSClient, turn: Turn) -> FZooSClient:
         """The weights, as much of them as goes up."""

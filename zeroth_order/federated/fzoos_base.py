@@ -81,7 +81,7 @@ class FZooSBase(LocalSteps, ABC):
 
     forgets: bool = False
     """Whether the step's moments begin anew in every round, as in the official code."""
-    process: GaussianProcess = GaussianProcess(capacity=400)
+    process: GaussianProcess = GaussianProcess(noise=1e-8, capacity=400)
     """Of the local surrogate. Official code: Matern-5/2, noise 1e-6, 150 points."""
     selection: Selection = Latest()
     """Which points of the history it is made of. Official code: the nearest."""
@@ -110,8 +110,9 @@ class FZooSBase(LocalSteps, ABC):
     """Step size of a round, > 0; 0.01 in the first, half of it after 21 more. Official code: 0.01 in all."""
     initial: int = 10
     """Points >= 0 around the start that a client queries before its first round. Official code: 10."""
-    radius: float = 0.01
-    """Half the side of the cube around a point from which candidates are drawn, > 0, in the units of x."""
+    radius: Decay = Gain(0.21, 1.0, 20.0)
+    """Half the side of the cube around a point from which a round's candidates are drawn, > 0, in the units of x: as
+    long as a step. Official code: 0.01, and half the mean distance of clients and server in line 7."""
     active: int = 5
     """Points >= 0 queried after a local step where the gradient is least certain. Official code: 5."""
     candidates: int = 5
@@ -132,13 +133,13 @@ class FZooSBase(LocalSteps, ABC):
         check_range("searches", self.searches, 0)
         check_range("least_known", self.least_known, 0.0, 1.0)
         check_range("initial", self.initial, 0)
-        check_range("radius", self.radius, 0.0, open_low=True)
         check_range("active", self.active, 0)
         check_range("candidates", self.candidates, self.active)
         check_range("closing", self.closing, 0)
         check_range("closing_candidates", self.closing_candidates, self.closing)
         if self.feature_length is not None:
             check_range("feature_length", self.feature_length, 0.0, open_low=True)
+        self.radius.check("radius")
         self.rate.check("rate")
 
     @classmethod
@@ -158,6 +159,7 @@ class FZooSBase(LocalSteps, ABC):
             "candidates": 100,
             "closing_candidates": 200,
             "gamma": Decaying(),
+            "radius": Schedule(0.01),
             "rate": Schedule(0.01),
             "forgets": True,
             "projects": False,
@@ -213,18 +215,18 @@ class FZooSBase(LocalSteps, ABC):
         """That of what the clients have seen by now, [R, S] float64."""
         return self.process.likeliest_length(self.window(clients), self.reach, self.searches)
 
-    def around(self, clients: FZooSClient, count: int, stream: Stream) -> Tensor:
+    def around(self, clients: FZooSClient, rounds: int, count: int, stream: Stream) -> Tensor:
         """Points [R, S, count, d] around x_c, within the box."""
-        return self.federation.projected(around(clients.local, self.radius, count, stream))
+        return self.federation.projected(around(clients.local, self.radius(rounds), count, stream))
 
     def points_at(
-        self, clients: FZooSClient, posterior: Posterior | None, count: int, among: int, stream: Stream
+        self, clients: FZooSClient, posterior: Posterior | None, rounds: int, count: int, among: int, stream: Stream
     ) -> Tensor:
         """x_c, and the `count` of `among` candidates around it where the gradient is least certain, [R, S, K, d].
 
         The posterior is found where it is needed, and not given.
         """
-        here, candidates = clients.local[:, :, None], self.around(clients, among if count else 0, stream)
+        here, candidates = clients.local[:, :, None], self.around(clients, rounds, among if count else 0, stream)
         if count < candidates.shape[2]:
             posterior = posterior or self.process.posterior(self.window(clients))
             candidates = least_certain(posterior, candidates, count)
