@@ -33,9 +33,10 @@ def client_value(objective: FederatedQuadratic, client: int, points: Array) -> A
 
 
 def test_faithful_goes_where_the_published_procedure_goes() -> None:
-    """Ten pairs from the same starts: the mean difference of F is within four of its standard errors, but for 3e-3 by chance.
+    """Ten pairs from the same starts: the mean difference of F is within four of its standard errors.
 
-    It is not without the correction, with one that does not decay, with moments that are kept, or with more noise.
+    By chance it is not in three of a thousand cases; nor is it without the correction, with one that does not decay,
+    with moments that are kept, or with more noise.
     """
     objective = FederatedQuadratic(dim=DIM, clients=CLIENTS, heterogeneity=5.0)
     problem = FederatedProblem(objective)
