@@ -17,6 +17,8 @@ from zeroth_order.federated import FederatedObjective, FederatedOptimizer
 class FederatedProblem(ObjectiveProblem):
     """Minimise F = sum_c p_c f_c. One value of one client is one query; a value of F is one of each."""
 
+    asks_clients = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.objective, FederatedObjective):

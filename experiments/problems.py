@@ -9,6 +9,7 @@ Everything minimises inside: feedback is about f = -J. Scores are for people: th
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -275,6 +276,9 @@ class ObjectiveProblem(Problem):
     target: float | None = None
     """Overrides the threshold: a value with its sign turned."""
 
+    asks_clients: ClassVar[bool] = False
+    """Whether algorithms can ask single clients of a federated objective."""
+
     def __post_init__(self) -> None:
         check_target(self.target)
 
@@ -327,8 +331,10 @@ class ObjectiveProblem(Problem):
         wants = isinstance(algorithm, PolicyGradient) or _wants_gradients(algorithm)
         if wants and not self.objective.differentiable:
             raise ValueError(f"{algorithm.id} wants gradients, {self.name} answers with values only")
-        if isinstance(algorithm, FederatedOptimizer) and not isinstance(self.objective, FederatedObjective):
-            raise ValueError(f"{algorithm.id} needs clients, {self.name} has none")
+        if isinstance(algorithm, FederatedOptimizer) and not self.asks_clients:
+            hidden = isinstance(self.objective, FederatedObjective)
+            more = ", but as a FederatedProblem" if hidden else ""
+            raise ValueError(f"{algorithm.id} needs clients, {self.name} has none{more}")
         if isinstance(algorithm, PolicyGradient) and algorithm.natural:
             raise ValueError(f"{algorithm.id} needs the Fisher information of a policy, {self.name} has none")
 

@@ -304,6 +304,8 @@ def test_what_is_refused() -> None:
         FederatedProblem(Sphere())
     with pytest.raises(ValueError, match="fedzo needs clients, rastrigin has none"):
         run(FedZO(), ObjectiveProblem(Rastrigin()), seeds=1, budget=1_000)
+    with pytest.raises(ValueError, match="federated-quadratic has none, but as a FederatedProblem"):
+        run(FedZO(), ObjectiveProblem(FederatedQuadratic(dim=3)), seeds=1, budget=1_000)
     many = FedZO(federation=Federation(9, participating=7))
     with pytest.raises(ValueError, match=r"participating = 7 of fedzo is not in \[1, 5\]"):
         run(many, FederatedProblem(FederatedQuadratic(dim=3)), seeds=1, budget=1_000)
