@@ -45,9 +45,13 @@ COMMANDS = {
 class BenchFlags:
     """Measure speed against peers, side by side in one run."""
 
-    suite: str = "training"
-    """Suite: training (the default comparison against A2C of Stable-Baselines3), memory (of each agent against d),
-    cbo (a step against CBXpy's), arena (optimizers on BBOB against those of other libraries)."""
+    suite: str = "speed"
+    """Suite. speed: the next four, about fifteen minutes on two cores. steps (environment steps with random actions),
+    policies (rollouts of networks), seeds (training of many seeds to a threshold), optimizers (their steps): three to
+    five minutes each, beside the libraries of the extra `bench` that are installed. training (the default comparison
+    against A2C of Stable-Baselines3), memory (of each agent against d), cbo (a step against CBXpy's), cma-es (a
+    generation against pycma's), surrogates (a local step of FZooS), gpu (kernels on a GPU), arena (optimizers on BBOB
+    against those of other libraries)."""
     repeats: int = 3
     """Repeats of each side, in turn; medians are reported. Of the arena: instances of each function."""
     out: Path | None = None

@@ -390,7 +390,7 @@ REFUSED = [
     (RUN + " cbo --particles 1", "particles = 1 is not in [2, inf]"),
     (RUN + " cbo --particles 9 --batch 2", "batch = 2 does not divide particles = 9"),
     (RUN + " cma-es --popsize 2", "popsize = 2 is not in [3, inf]"),
-    ("bench --suite nothing --out {out}", "suite = 'nothing' is not one of training"),
+    ("bench --suite nothing --out {out}", "suite = 'nothing' is not one of speed, steps"),
     ("compare --objective sphere --budget 100 --out {folder}/file", "{folder}/file exists already"),
     ("compare --objective sphere --budget 100 --out {folder}/file/below", "{folder}/file"),
     ("compare --objective sphere --budget 100 --out {folder}/full", "{folder}/full exists already and is not empty"),

@@ -8,10 +8,13 @@ from experiments.benchmarks.cbo import cbo_suite
 from experiments.benchmarks.cma_es import cma_es_suite
 from experiments.benchmarks.gpu import gpu_suite
 from experiments.benchmarks.memory import memory_suite
+from experiments.benchmarks.speed import SPEED, speed_suite
 from experiments.benchmarks.surrogates import surrogates_suite
 from experiments.benchmarks.training import training
 
 SUITES: dict[str, Callable[[int, Path | None], None]] = {
+    "speed": speed_suite,
+    **SPEED,
     "training": training,
     "memory": memory_suite,
     "cbo": cbo_suite,

@@ -8,12 +8,11 @@ from typing import Any
 FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
-def jax_on_one_core(generator: str = "threefry2x32") -> Any:
-    """The module; call it before anything else touches JAX. `generator` is JAX's default for keys."""
+def jax_on_one_core() -> Any:
+    """The module; call it before anything else touches JAX."""
     os.environ["XLA_FLAGS"] = FLAGS
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "zopg-bench-jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_default_prng_impl", generator)
     return jax

@@ -35,9 +35,9 @@ class Measured(NamedTuple):
     absent: dict[str, str]
     """Side -> why it was not measured."""
 
-    def part(self, sizes: slice) -> "Measured":
-        """Of some of the sizes."""
-        return Measured(self.wall[sizes], self.processor[sizes], self.absent)
+    def part(self, places: Sequence[int]) -> "Measured":
+        """Of the sizes at these places."""
+        return Measured([self.wall[i] for i in places], [self.processor[i] for i in places], self.absent)
 
 
 def in_turn(
@@ -55,7 +55,8 @@ def in_turn(
     """
     check_repeats(repeats)
     absent = {side: NOT_INSTALLED for side in sides if side in libraries and libraries[side].missing}
-    wall, processor = ([{side: [] for side in sides} for _ in sizes] for _ in range(2))
+    wall: list[Seconds] = [{side: [] for side in sides} for _ in sizes]
+    processor: list[Seconds] = [{side: [] for side in sides} for _ in sizes]
     for i, (_, side) in enumerate(product(range(repeats), sides)):
         progress(i / (repeats * len(sides)), side)
         if side in absent:
@@ -83,15 +84,10 @@ def growth_in_turn(
     libraries: Libraries,
     progress: Progress = lambda done, message: None,
 ) -> dict[str, Measured]:
-    """`in_turn` at the sizes of every axis of `growth`, in the same processes: axis -> what was found."""
-    measured = in_turn(
-        module, sides, [size for sizes in growth.values() for size in sizes], repeats, libraries, progress
-    )
-    found, start = {}, 0
-    for axis, sizes in growth.items():
-        found[axis] = measured.part(slice(start, start + len(sizes)))
-        start += len(sizes)
-    return found
+    """`in_turn` at the sizes of every axis of `growth`, each of them once: axis -> what was found."""
+    flat = list(dict.fromkeys(size for sizes in growth.values() for size in sizes))
+    measured = in_turn(module, sides, flat, repeats, libraries, progress)
+    return {axis: measured.part([flat.index(size) for size in sizes]) for axis, sizes in growth.items()}
 
 
 def check_repeats(repeats: int) -> None:
