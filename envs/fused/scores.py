@@ -6,24 +6,26 @@ activations,
     c_t = <s_t, u>                                    directional derivatives, Pearlmutter's R-operator forwards
     sum_t w_t s_t + a_t (grad^2 log pi_t) u           the R-operator backwards (Pearlmutter 1994)
 
-What automatic differentiation does in the plain path is the definition; a test holds the two together. Sums run in
-float64 over the steps of one run and point in order, so they do not depend on what else is in the batch.
+What automatic differentiation does in the plain path is the definition; a test holds the two together. The steps of an
+episode lie in SIMD lanes. All is computed in float64, and sums run over the steps of one run and point in order, so
+they do not depend on what else is in the batch.
 """
 
-import math
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-from numba.extending import register_jitable
 from torch import Tensor
 
+from envs.fused.derivatives import LANES, add_sums, backward, categorical, forward, gaussian, offset
 from envs.heads import Categorical, Gaussian
 from envs.policies import Network
 
-LARGEST = 500
-"""Parameters beyond which automatic differentiation is faster, because it multiplies matrices."""
+VECTOR = 16
+"""Lanes are filled up to a multiple of this, with repetitions of an episode's last step that have weight 0."""
+LARGEST = 4_000
+"""Parameters beyond which automatic differentiation has faster gradients, because it multiplies matrices."""
 
 
 def supports(policy: Network, params: Tensor) -> bool:
@@ -34,11 +36,9 @@ def supports(policy: Network, params: Tensor) -> bool:
 
 def directional(policy: Network, params: Tensor, u: Tensor, obs: Tensor, action: Tensor, lengths: Tensor) -> Tensor:
     """<s_t, u> for params and u [R, K, d], [R, K, E, T]; 0 after the end of each episode of `lengths` [R, K, E]."""
-    out = torch.zeros(obs.shape[:-1], dtype=params.dtype)
-    none = torch.zeros((0,) * 4, dtype=params.dtype)
-    direction, unused = _beside_constants(policy, u), torch.zeros((0,) * 3, dtype=torch.float64)
-    _run(policy, params, direction, obs, action, lengths, none, none, out, unused)
-    return out
+    out, none = torch.zeros(obs.shape[:-1], dtype=torch.float64), torch.zeros(*lengths.shape, 0)
+    _run(policy, params, u, obs, action, lengths, none, none, out, torch.zeros(*lengths.shape[:2], 0))
+    return out.to(params.dtype)
 
 
 def score_sum(
@@ -56,9 +56,7 @@ def score_sum(
     `w` and `a` are [R, K, E, T].
     """
     out = _beside_constants(policy, torch.zeros(params.shape, dtype=torch.float64))
-    direction = torch.zeros((0,) * 3, dtype=params.dtype) if u is None else _beside_constants(policy, u)
-    none = torch.zeros((0,) * 4, dtype=params.dtype)
-    _run(policy, params, direction, obs, action, lengths, w, a, none, out)
+    _run(policy, params, u, obs, action, lengths, w, a, torch.zeros(*lengths.shape, 0), out)
     return out[..., : policy.dim].to(params.dtype)
 
 
@@ -68,148 +66,95 @@ def _beside_constants(policy: Network, vector: Tensor) -> Tensor:
 
 
 def _run(
-    policy: Network, params: Tensor, u: Tensor, obs: Tensor, action: Tensor, lengths: Tensor,
+    policy: Network, params: Tensor, u: Tensor | None, obs: Tensor, action: Tensor, lengths: Tensor,
     w: Tensor, a: Tensor, c: Tensor, total: Tensor,
 ) -> None:  # fmt: skip
     discrete = isinstance(policy.head, Categorical)
-    integers = action if discrete else torch.zeros((0,) * 4, dtype=torch.int64)
-    reals = torch.zeros((0,) * 5, dtype=params.dtype) if discrete else action
+    integers = action if discrete else torch.zeros(*lengths.shape, 0, dtype=torch.int64)
+    reals = torch.zeros(*lengths.shape, 0, 0) if discrete else action
     sizes = np.array([policy.spec.observation_size, *policy.hidden, policy.head.size])
-    arrays = (policy.with_constants(params), u, obs, integers, reals, lengths, w, a, c, total)
-    _kernel(sizes, policy.bias, discrete, *(part.detach().contiguous().numpy() for part in arrays))
+    rows = policy.with_constants(params)
+    directions = rows if u is None else _beside_constants(policy, u)
+    indices = (part.contiguous().numpy() for part in (integers, lengths))
+    # One type for both precisions, so that there is one kernel to compile.
+    numbers = (part.detach().double().contiguous().numpy() for part in (rows, directions, obs, reals, w, a, c, total))
+    _kernel(sizes, policy.bias, discrete, u is not None, *indices, *numbers)
 
 
-@register_jitable
-def _offset(sizes: Any, bias: bool, layer: int) -> int:
-    """Where a layer's weights [out, in] begin in the flat vector; its biases follow."""
-    at = 0
-    for i in range(layer):
-        at += sizes[i + 1] * (sizes[i] + (1 if bias else 0))
-    return at
+@numba.njit(cache=True, error_model="numpy")
+def _load(first: int, length: int, obs: Any, integers: Any, reals: Any, h: Any, integer: Any, real: Any) -> int:
+    """Put steps `first` and following of an episode into lanes; returns how many lanes to compute."""
+    n = min(LANES, -(-(length - first) // VECTOR) * VECTOR)
+    for s in range(n):
+        t = min(first + s, length - 1)
+        for i in range(obs.shape[1]):
+            h[0, i, s] = obs[t, i]
+        if len(integers):
+            integer[s] = integers[t]
+        else:
+            for i in range(reals.shape[1]):
+                real[i, s] = reals[t, i]
+    return n
 
 
-@register_jitable
-def _forward(row: Any, direction: Any, second: bool, sizes: Any, bias: bool, h: Any, rh: Any) -> None:
-    """Activations h[l] of every layer, the outputs in the last row; and, if `second`, their derivatives along u, rh."""
-    last = sizes.size - 1
-    for layer in range(last):
-        fan_in, fan_out, at = sizes[layer], sizes[layer + 1], _offset(sizes, bias, layer)
-        for o in range(fan_out):
-            z = row[at + fan_in * fan_out + o] if bias else row.dtype.type(0)
-            for i in range(fan_in):
-                z += row[at + o * fan_in + i] * h[layer, i]
-            h[layer + 1, o] = z if layer == last - 1 else math.tanh(z)
-            if second:
-                rz = direction[at + fan_in * fan_out + o] if bias else row.dtype.type(0)
-                for i in range(fan_in):
-                    rz += direction[at + o * fan_in + i] * h[layer, i] + row[at + o * fan_in + i] * rh[layer, i]
-                slope = 1.0 if layer == last - 1 else 1.0 - h[layer + 1, o] * h[layer + 1, o]
-                rh[layer + 1, o] = slope * rz
-
-
-@register_jitable
-def _head(
-    discrete: bool, out: Any, rout: Any, log_std: Any, rlog_std: Any, second: bool,
-    action: int, real: Any, g: Any, rg: Any, free: Any, rfree: Any,
-) -> None:  # fmt: skip
-    """Derivatives of log pi: g by the outputs, free by the free parameters; rg and rfree their derivatives along u."""
-    if discrete:
-        top, total, mean = out[0], 0.0, 0.0
-        for i in range(g.size):
-            top = max(top, out[i])
-        for i in range(g.size):
-            g[i] = math.exp(out[i] - top)
-            total += g[i]
-        for i in range(g.size):
-            g[i] /= total
-            if second:
-                mean += g[i] * rout[i]
-        for i in range(g.size):
-            if second:
-                rg[i] = -g[i] * (rout[i] - mean)
-            g[i] = (1.0 if i == action else 0.0) - g[i]
-        return
-    for i in range(g.size):
-        precision, error = math.exp(-2.0 * log_std[i]), real[i] - out[i]
-        g[i], free[i] = error * precision, error * error * precision - 1.0
-        if second:
-            rg[i] = -(rout[i] + 2.0 * rlog_std[i] * error) * precision
-            rfree[i] = -2.0 * error * precision * (rout[i] + rlog_std[i] * error)
-
-
-@register_jitable
-def _backward(
-    row: Any, direction: Any, second: bool, sizes: Any, bias: bool, h: Any, rh: Any, rho: Any, delta: Any, total: Any
-) -> None:
-    """Add to `total` what rho (by weight w, and along u) and delta (by weight a) at the outputs contribute."""
-    for layer in range(sizes.size - 2, -1, -1):
-        fan_in, fan_out, at = sizes[layer], sizes[layer + 1], _offset(sizes, bias, layer)
-        for o in range(fan_out):
-            for i in range(fan_in):
-                part = rho[layer + 1, o] * h[layer, i]
+@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+def _point(sizes, bias, discrete, second, integers, lengths, row, u, obs, reals, w, a, c, total):  # type: ignore[no-untyped-def]
+    """The kernel at one point, arguments without the axes R and K."""
+    depth, width, outputs = sizes.size, sizes.max(), sizes[-1]
+    h, rh = np.empty((depth, width, LANES)), np.empty((depth, width, LANES))
+    rho, delta = np.empty((depth, width, LANES)), np.empty((depth, width, LANES))
+    g, rg = np.empty((outputs, LANES)), np.empty((outputs, LANES))
+    free, rfree = np.empty((outputs, LANES)), np.empty((outputs, LANES))
+    integer, real, weight, other = (
+        np.empty(LANES, np.int64),
+        np.empty((outputs, LANES)),
+        np.empty(LANES),
+        np.empty(LANES),
+    )
+    first_free = offset(sizes, bias, depth - 1)
+    for e in range(len(lengths)):
+        for first in range(0, lengths[e], LANES):
+            n = _load(first, lengths[e], obs[e], integers[e], reals[e], h, integer, real)
+            forward(row, u, second, sizes, bias, n, h, rh)
+            out, rout = h[depth - 1], rh[depth - 1]
+            if discrete:
+                categorical(out, rout, second, integer, n, g, rg, weight, other, rho[depth - 1, 0])
+            else:
+                gaussian(out, rout, row[first_free:], u[first_free:], second, real, n, g, rg, free, rfree)
+            steps = min(n, lengths[e] - first)
+            if c.size:
+                for s in range(steps):
+                    slope = 0.0
+                    for i in range(outputs):
+                        slope += g[i, s] * rout[i, s]
+                        if not discrete:
+                            slope += free[i, s] * u[first_free + i]
+                    c[e, first + s] = slope
+                continue
+            for s in range(n):
+                weight[s] = w[e, first + s] if s < steps else 0.0
+                other[s] = a[e, first + s] if s < steps else 0.0
+            for i in range(outputs):
+                for s in range(n):
+                    rho[depth - 1, i, s] = weight[s] * g[i, s]
+                    delta[depth - 1, i, s] = other[s] * g[i, s]
                 if second:
-                    part += delta[layer + 1, o] * rh[layer, i]
-                total[at + o * fan_in + i] += part
-            if bias:
-                total[at + fan_in * fan_out + o] += rho[layer + 1, o]
-        if layer == 0:
-            return
-        for i in range(fan_in):
-            back, back_delta = 0.0, 0.0
-            for o in range(fan_out):
-                weight = row[at + o * fan_in + i]
-                back += weight * rho[layer + 1, o]
+                    for s in range(n):
+                        rho[depth - 1, i, s] += other[s] * rg[i, s]
+            if not discrete:
+                add_sums(weight, free, outputs, n, total, first_free)
                 if second:
-                    back += direction[at + o * fan_in + i] * delta[layer + 1, o]
-                    back_delta += weight * delta[layer + 1, o]
-            slope = 1.0 - h[layer, i] * h[layer, i]
-            rho[layer, i] = slope * back
-            if second:
-                rho[layer, i] -= 2.0 * h[layer, i] * rh[layer, i] * back_delta
-                delta[layer, i] = slope * back_delta
+                    add_sums(other, rfree, outputs, n, total, first_free)
+            backward(row, u, second, sizes, bias, n, h, rh, rho, delta, total)
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
-def _kernel(sizes, bias, discrete, params, u, obs, integers, reals, lengths, w, a, c, total):  # type: ignore[no-untyped-def]
-    """Fill c where it has room, else add up `total`; second derivatives where there is a direction u."""
-    runs, points, episodes = lengths.shape
-    directions_only, second = c.size > 0, u.size > 0
-    n, depth = sizes[-1], sizes.size
-    first_free = _offset(sizes, bias, depth - 1)
+def _kernel(sizes, bias, discrete, second, integers, lengths, params, u, obs, reals, w, a, c, total):  # type: ignore[no-untyped-def]
+    """Fill c where it has room, else add up `total`; second derivatives along u if `second`."""
+    runs, points, _ = lengths.shape
     for b in numba.prange(runs * points):
         r, k = b // points, b % points
-        row = params[r, k]
-        direction = u[r, k] if second else row
-        h, rh = np.zeros((depth, sizes.max()), row.dtype), np.zeros((depth, sizes.max()), row.dtype)
-        rho, delta = np.zeros((depth, sizes.max())), np.zeros((depth, sizes.max()))
-        g, rg, free, rfree = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-        real = np.zeros(n, row.dtype)
-        for e in range(episodes):
-            for t in range(lengths[r, k, e]):
-                for i in range(sizes[0]):
-                    h[0, i] = obs[r, k, e, t, i]
-                _forward(row, direction, second, sizes, bias, h, rh)
-                action = 0
-                if discrete:
-                    action = integers[r, k, e, t]
-                else:
-                    real = reals[r, k, e, t]
-                _head(
-                    discrete, h[depth - 1], rh[depth - 1], row[first_free:], direction[first_free:], second,
-                    action, real, g, rg, free, rfree,
-                )  # fmt: skip
-                if directions_only:
-                    slope = 0.0
-                    for i in range(n):
-                        slope += g[i] * rh[depth - 1, i]
-                        if not discrete:
-                            slope += free[i] * direction[first_free + i]
-                    c[r, k, e, t] = slope
-                    continue
-                weight, other = w[r, k, e, t], a[r, k, e, t]
-                for i in range(n):
-                    rho[depth - 1, i] = weight * g[i] + (other * rg[i] if second else 0.0)
-                    delta[depth - 1, i] = other * g[i]
-                    if not discrete:
-                        total[r, k, first_free + i] += weight * free[i] + (other * rfree[i] if second else 0.0)
-                _backward(row, direction, second, sizes, bias, h, rh, rho, delta, total[r, k])
+        _point(
+            sizes, bias, discrete, second, integers[r, k], lengths[r, k], params[r, k], u[r, k], obs[r, k], reals[r, k],
+            w[r, k], a[r, k], c[r, k], total[r, k],
+        )  # fmt: skip

@@ -29,7 +29,8 @@ CASES = [
 
 def both(env_id: str, hidden: tuple[int, ...], bias: bool, estimator: rl.Estimator, dtype=torch.float64):
     """The plain and the fused oracle of the same trajectories at 3 runs x 2 points, and a direction."""
-    env = envs.make(env_id, device="cpu", dtype=dtype, horizon=70)
+    # Longer episodes of LQR-v0 diverge so far that action - mean, and so the score, is nothing but rounding.
+    env = envs.make(env_id, device="cpu", dtype=dtype, horizon=10 if env_id == "LQR-v0" else 70)
     policy = envs.MLP(env.spec, hidden, bias=bias)
     stream = envs.streams([0, 1, 2])
     noise = stream.spread(torch.arange(2)).normal(policy.dim, dtype=dtype)
@@ -60,8 +61,8 @@ def test_one_point_of_the_fused_oracle_is_that_point():
 
 def test_large_networks_are_left_to_automatic_differentiation():
     spec, params = envs.make("Pendulum-v1", device="cpu").spec, torch.zeros(1)
-    assert scores.supports(envs.MLP(spec, (16, 16)), params)
-    assert not scores.supports(envs.MLP(spec, (32, 32)), params)
+    assert scores.supports(envs.MLP(spec, (32, 32)), params)
+    assert not scores.supports(envs.MLP(spec, (64, 64)), params)
 
 
 def test_float32_is_close_to_float64():
