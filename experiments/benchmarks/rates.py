@@ -37,6 +37,8 @@ def _table(
         if side in measured.absent:
             lines.append(f"| {side} | {measured.absent[side]} |" + " |" * (len(columns) - 1))
             continue
+        if all(math.isnan(times[side]) for times in rows):  # it has nothing of the kind
+            continue
         cells = []
         for times, size in zip(rows, sizes, strict=True):
             peer = best_peer(times, libraries)
