@@ -26,6 +26,7 @@ LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2, 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
 MARKERS_PER_CURVE = 8
+MOST_TICKS = 6
 CURVES = "Line: interquartile mean of {runs}. Band: pointwise 95 % stratified-bootstrap interval."
 REACHED = "Line: Kaplan-Meier estimate from {runs}. Band: pointwise 95 % log-log interval."
 BOTH = (
@@ -162,6 +163,9 @@ def grid_figure(panels: Sequence[Panel], title: str, caption: str, columns: int)
         _draw_curves(place, panel.curves, panel.x_label, panel.y_label, None, "log", "log")
         if min(band.x[0] for band in panel.curves) < 1:  # no cost, and so without 1k and 1M
             place.xaxis.set_major_formatter(LogFormatterMathtext())
+        x = panel.curves[0].x
+        if len(x) <= MOST_TICKS and x[-1] < 100 * x[0]:  # powers of ten alone would label next to nothing
+            place.set_xticks(x)
     _head(figure, axes[0], title, columns=4)
     return figure
 

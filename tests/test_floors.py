@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from experiments.benchmarks import ceilings, floors
@@ -40,6 +41,12 @@ def test_ceilings_are_those_of_a_machine(
     found = Ceilings(*json.loads(capsys.readouterr().out)["found"])
     assert all(value > 1e6 for value in found)
     assert "GFLOP" in ceilings.ceilings_table(found)
+
+
+def test_the_ceiling_of_tanh_is_measured_on_one() -> None:
+    x, out = np.linspace(-9, 9, 1001, dtype=np.float32), np.empty(1001, np.float32)
+    ceilings.rational_tanh(x, out)
+    np.testing.assert_allclose(out, np.tanh(x), atol=2e-4)
 
 
 def test_the_best_of_the_repeats_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

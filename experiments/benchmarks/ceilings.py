@@ -7,7 +7,10 @@ second-level cache show the units and not the memory, except for the copy that i
 import json
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
 
 from experiments.benchmarks.training import child
 
@@ -22,7 +25,7 @@ class Ceilings(NamedTuple):
     flops: float
     """float32 operations of a matrix product, a fused multiply-add being two."""
     tanh: float
-    """float32 values of `torch.tanh`."""
+    """float32 values of `rational_tanh`."""
     cached_bytes: float
     """Read and written by copying 256 KiB."""
     memory_bytes: float
@@ -34,18 +37,40 @@ def measure_ceilings(repeats: int) -> Ceilings:
     return Ceilings(*map(max, zip(*(child(CODE)["found"] for _ in range(repeats)), strict=True)))
 
 
+NUMERATOR = tuple(map(np.float32, (1, 378, 17325, 135135)))
+DENOMINATOR = tuple(map(np.float32, (28, 3150, 62370, 135135)))
+EDGE = np.float32(4.97)
+
+
+@numba.njit(fastmath=True, error_model="numpy", cache=True)
+def rational_tanh(x: Any, out: Any) -> None:
+    """Lambert's continued fraction cut at x^7, right to 2e-4: less work than any tanh that is right to float32.
+
+    `x` and `out` [n] are float32.
+    """
+    for i in range(x.size):
+        v = min(max(x[i], -EDGE), EDGE)
+        square = v * v
+        above, below = NUMERATOR[0], DENOMINATOR[0]
+        for k in range(1, 4):
+            above, below = above * square + NUMERATOR[k], below * square + DENOMINATOR[k]
+        out[i] = v * above / below
+
+
 def print_ceilings() -> None:
     """Print JSON: the ceilings in the order of the fields."""
     import torch
 
     torch.set_num_threads(1)
-    side, few, many = 256, 1 << 16, 1 << 24
+    side, fewest, few, many = 256, 1 << 13, 1 << 16, 1 << 24
     a, out = torch.rand(side, side), torch.empty(side, side)
     cached, memory = torch.rand(few), torch.rand(many)
     cached_to, memory_to = torch.empty(few), torch.empty(many)
+    x, y = np.linspace(-6, 6, fewest, dtype=np.float32), np.empty(fewest, np.float32)
+    rational_tanh(x, y)  # compiles
     found = Ceilings(
         best(lambda: torch.mm(a, a, out=out), 2 * side**3),
-        best(lambda: torch.tanh(cached, out=cached_to), few),
+        best(lambda: rational_tanh(x, y), fewest),
         best(lambda: cached_to.copy_(cached), 8 * few),
         best(lambda: memory_to.copy_(memory), 8 * many),
     )
