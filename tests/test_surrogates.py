@@ -11,7 +11,7 @@ from envs.random import streams
 from zeroth_order.federated.cholesky import JITTERS, factorize, rank_one_update
 from zeroth_order.federated.gaussian_process import GaussianProcess, Window
 from zeroth_order.federated.kernels import Kernel, Matern52, SquaredExponential
-from zeroth_order.federated.random_features import CHUNK, Features, RandomFeatures
+from zeroth_order.federated.random_features import CHUNK, RandomFeatures
 from zeroth_order.federated.scaling import MinMax, Restricted, Scaling
 from zeroth_order.federated.windows import nearest, squared_distances
 
@@ -440,20 +440,6 @@ def test_clients_share_features_and_runs_do_not() -> None:
     b = RandomFeatures(8).draw(Matern52(), streams([1, 0]), like)
     assert torch.equal(a.frequencies, b.frequencies.flip(0))
     assert not torch.equal(a.frequencies[0], a.frequencies[1])
-
-
-def test_nothing_waits_for_the_numbers() -> None:
-    """On the meta device there are none."""
-    like = torch.empty(2, 3, 4, device="meta", dtype=F64)
-    process, value = GaussianProcess(capacity=20), torch.empty(2, 3, device="meta", dtype=F64)
-    window = process.tune(process.append(process.empty(like, 1.0), like, value))
-    window = process.extend(window, like[..., None, :], value[..., None])
-    assert process.posterior(window).gradient(like).shape == (2, 3, 4)
-    assert process.posterior(window).uncertainty(like[..., None, :]).device.type == "meta"
-    assert nearest(like, value, like[:, 0], 2)[0].shape == (2, 2, 4)
-    features = Features(torch.empty(2, 32, 16, device="meta"), torch.empty(2, 20, device="meta"))
-    weights = features.weights(process, window, window.length)
-    assert features.gradient(weights, like.float(), window.length).shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize(
