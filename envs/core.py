@@ -50,7 +50,9 @@ class Cost(NamedTuple):
         return Cost(**{name: column(amount) for name, amount in (dict.fromkeys(Cost._fields, 0) | amounts).items()})
 
     def spread(self, rows: Tensor, runs: int) -> "Cost":
-        """The cost of the runs `rows` [n] as that of all `runs`; the others cost nothing."""
+        """The cost of the runs `rows` [n], ascending, as that of all `runs`; the others cost nothing."""
+        if len(rows) == runs:
+            return self
         zero = Cost.zeros(runs, rows.device)
         return Cost(*(whole.index_copy(0, rows, part) for whole, part in zip(zero, self, strict=True)))
 

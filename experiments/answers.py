@@ -54,7 +54,9 @@ class SpreadOracle:
 
 
 def spread(part: Tensor, rows: Tensor, runs: int, rest: float) -> Tensor:
-    """What is known of the runs `rows` [n] as a tensor of all R, with `rest` elsewhere."""
+    """What is known of the runs `rows` [n], ascending, as a tensor of all R, with `rest` elsewhere."""
+    if len(rows) == runs:
+        return part
     whole = part.new_full((runs, *part.shape[1:]), rest)
     return whole.index_copy(0, rows, part)
 
@@ -82,6 +84,8 @@ class Answer:
 
     def spread_feedback(self, rows: Tensor, runs: int) -> Any:
         """The feedback of the runs `rows` [n] as that of all R: the others have failed values, or derivatives of 0."""
+        if len(rows) == runs:
+            return self.feedback
         if isinstance(self.feedback, Values):
             values, gradients = self.feedback
             known = None if gradients is None else spread(gradients, rows, runs, 0.0)

@@ -43,7 +43,7 @@ class Ledger:
         for purpose, queries in (by_purpose or {}).items():
             queries = torch.where(self.active, queries, 0)
             self.by_purpose[purpose] = self.by_purpose.get(purpose, torch.zeros_like(queries)) + queries
-        self.spent = Cost(*(old + torch.where(self.active, new, 0) for old, new in zip(self.spent, cost, strict=True)))
+        self.spent = Cost(*torch.stack(self.spent) + torch.where(self.active, torch.stack(cost), 0))
         self.failures = self.failures + torch.where(self.active, failures, 0)
         return self.active
 

@@ -146,6 +146,11 @@ def _check_lengths(settings: Any, runs: int, name: str) -> None:
             _check_lengths(value, runs, path)
 
 
+def _finite(x: Tensor) -> Tensor:
+    """[R], of x [R, ...]; the largest size first, as `isfinite` of every number takes many times as long."""
+    return torch.isfinite(x.abs().flatten(1).amax(-1))
+
+
 def label_of(
     algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
 ) -> str:
@@ -244,7 +249,7 @@ class _Loop:
         iterate = algorithm.recommend(self.state)
         points, asked = algorithm.ask(self.state, self._stream(Purpose.ASK))
         ledger.admit(self.problem.worst_case(algorithm, points.shape[1]))
-        finite = torch.isfinite(points).all(-1).all(-1)
+        finite = _finite(points)
         ledger.stop(~finite, NON_FINITE)
         active = ledger.active
         points = torch.where(finite[:, None, None], points, 0.0)
@@ -262,7 +267,7 @@ class _Loop:
         self._capture(iterate, before, metrics | paid)
 
         reached = algorithm.recommend(told)
-        sound = torch.isfinite(reached).all(-1)
+        sound = _finite(reached)
         ledger.stop(~sound, NON_FINITE)
         ended = self.problem.ended(reached, self._stream(Purpose.EVALUATE))
         for reason, where in (ended | algorithm.stop(told)).items():

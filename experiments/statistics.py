@@ -19,6 +19,9 @@ from scipy.special import betaincinv, ndtri
 Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
 
+AT_ONCE = 100
+"""Resamples whose interquartile means are taken in one call; they fit a cache."""
+
 
 class Estimate(NamedTuple):
     """A statistic and its interval, [...] each, with no axis for a single number."""
@@ -48,7 +51,7 @@ def iqm(scores: ArrayLike, axis: int = 0) -> Floats:
 
 def stratified_bootstrap(
     strata: Sequence[ArrayLike],
-    statistic: Callable[[Floats], ArrayLike] = iqm,
+    statistic: Callable[[Floats], ArrayLike] | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -56,10 +59,11 @@ def stratified_bootstrap(
     """Percentile interval from resampling whole runs within each stratum (Agarwal et al. 2021, section 4).
 
     `strata` has one array [runs_i, ...] for each task, or one only; trailing axes agree. A run is resampled with all
-    its checkpoints, so curves keep their dependence, and the interval is pointwise. `statistic` maps the pooled
-    [sum of runs_i, ...] to [...]; rows stay in the order of the strata. A lone run says nothing about the spread:
-    where a stratum has one, low and high are NaN. From few runs the interval is too short: for the mean of 20 normal
-    numbers a 95 % interval covers 93 %, of 5 about 84 %. Raises ValueError on input that is empty or not finite.
+    its checkpoints, so curves keep their dependence, and the interval is pointwise. `statistic` maps the pooled [sum of
+    runs_i, ...] to [...], None: the interquartile mean; rows stay in the order of the strata. A lone run says nothing
+    about the spread: where a stratum has one, low and high are NaN. From few runs the interval is too short: for the
+    mean of 20 normal numbers a 95 % interval covers 93 %, of 5 about 84 %. Raises ValueError on input that is empty or
+    not finite.
     """
     _check_level(level)
     if resamples < 1:
@@ -68,14 +72,19 @@ def stratified_bootstrap(
         raise ValueError("strata is empty; at least one array of runs is needed")
     arrays = [_finite(f"stratum {i}", runs) for i, runs in enumerate(strata)]
     pooled = np.concatenate(arrays)
-    value = np.asarray(statistic(pooled), dtype=np.float64)
+    value = np.asarray(iqm(pooled) if statistic is None else statistic(pooled), dtype=np.float64)
     sizes = [len(runs) for runs in arrays]
     if min(sizes) == 1:
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     generator = np.random.default_rng(seed)
     spans = zip(sizes, np.cumsum(sizes), strict=True)
     rows = np.concatenate([generator.integers(end - n, end, (resamples, n)) for n, end in spans], axis=1)
-    replicates = np.stack([np.asarray(statistic(pooled[row]), dtype=np.float64) for row in rows])
+    if statistic is None:  # many resamples in one call
+        replicates = np.concatenate(
+            [iqm(pooled[some], axis=1) for some in np.array_split(rows, -(-resamples // AT_ONCE))]
+        )
+    else:
+        replicates = np.stack([np.asarray(statistic(pooled[row]), dtype=np.float64) for row in rows])
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Estimate(value, np.asarray(low), np.asarray(high))
 

@@ -25,12 +25,14 @@ def without_failures(trajectory: Trajectory) -> tuple[Trajectory, Tensor]:
 
     An episode fails when an observation or reward in it is not finite.
     """
-    largest_obs = torch.linalg.vector_norm(trajectory.obs, torch.inf, (-2, -1))
-    largest_reward = torch.linalg.vector_norm(trajectory.reward, torch.inf, -1)
-    valid = torch.isfinite(largest_obs) & torch.isfinite(largest_reward)
-    mask = trajectory.mask & valid[..., None]
-    obs = trajectory.obs.masked_fill(~mask[..., None], 0.0)
-    return trajectory._replace(obs=obs, reward=trajectory.reward.masked_fill(~mask, 0.0), mask=mask), valid
+    # Largest sizes first: one fast pass, where `isfinite` of every number takes many times as long.
+    sizes = trajectory.obs.abs().amax((-2, -1)), trajectory.reward.abs().amax(-1)
+    valid = torch.isfinite(sizes[0]) & torch.isfinite(sizes[1])
+    return trajectory._replace(
+        obs=torch.where(valid[..., None, None], trajectory.obs, 0.0),
+        reward=torch.where(valid[..., None], trajectory.reward, 0.0),
+        mask=trajectory.mask & valid[..., None],
+    ), valid
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,13 @@ def test_bootstrap_is_a_function_of_its_seed():
     assert stratified_bootstrap([scores], seed=1) != stratified_bootstrap([scores], seed=2)
 
 
+def test_bootstrap_takes_many_interquartile_means_at_once_as_one_by_one():
+    scores = np.random.default_rng(3).normal(size=(13, 4))
+    for part in (scores, scores[:, 0]):
+        at_once, one_by_one = (stratified_bootstrap([part, part + 1.0], how, resamples=250) for how in (None, iqm))
+        np.testing.assert_allclose(at_once, one_by_one, rtol=1e-13)
+
+
 def test_a_lone_run_has_no_interval():
     value, low, high = stratified_bootstrap([[[1.0, 2.0]]])
     assert_array_equal(value, [1.0, 2.0])
