@@ -86,7 +86,8 @@ def evosax(name: str, R: int, N: int, d: int) -> Step:
 
     compiled = jax.jit(jax.vmap(generation))
     keys = jax.random.split(jax.random.key(0), R)
-    batch = {"now": (keys, jax.vmap(lambda key: strategy.init(key, jax.numpy.zeros(d), params))(keys))}
+    begin = jax.jit(jax.vmap(lambda key: strategy.init(key, jax.numpy.zeros(d), params)))
+    batch = {"now": (keys, begin(keys))}
 
     def step() -> int:
         batch["now"] = jax.block_until_ready(compiled(*batch["now"], values))

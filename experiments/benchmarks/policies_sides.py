@@ -98,7 +98,7 @@ def gymnax(size: Size) -> Step:
         return (key, obs, state), reward.sum()
 
     scan = jax.jit(lambda carry: jax.lax.scan(advance, carry, None, length))
-    begin = jax.vmap(jax.vmap(env.reset, (0, None)), (0, None))
+    begin = jax.jit(jax.vmap(jax.vmap(env.reset, (0, None)), (0, None)))
     batch = {"now": (jax.random.key(1), *begin(jax.random.split(jax.random.key(2), lanes), env_params))}
 
     def step() -> int:

@@ -126,7 +126,7 @@ def gymnax(size: Size) -> Step:
 
     scan = jax.jit(lambda carry: jax.lax.scan(advance, carry, None, SCAN))
     keys = jax.random.split(jax.random.key(0), size.number)
-    batch = {"now": (jax.random.key(1), jax.vmap(env.reset, (0, None))(keys, params)[1])}
+    batch = {"now": (jax.random.key(1), jax.jit(jax.vmap(env.reset, (0, None)))(keys, params)[1])}
 
     def step() -> int:
         batch["now"], _ = jax.block_until_ready(scan(batch["now"]))
