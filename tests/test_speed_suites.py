@@ -26,6 +26,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.ceilings import Ceilings
 from experiments.benchmarks.rates import rates_tables
 from experiments.benchmarks.sides import Measured
+from experiments.benchmarks.training import child
 from experiments.libraries import Library, versions
 from experiments.presets import PRESETS
 
@@ -270,3 +271,8 @@ def test_there_is_at_least_one_repeat(name: str) -> None:
     with pytest.raises(ValueError, match="repeats = 0 must be >= 1"):
         SUITES[name](0, None)
     assert optimizers.GROWTH["snes, d"][0] == ("snes", 16, 64, 10)
+
+
+def test_a_process_that_fails_says_how() -> None:
+    with pytest.raises(OSError, match="ended with status 1: ValueError: 3 is no size"):
+        child("raise ValueError('3 is no size')")

@@ -114,5 +114,6 @@ def child(code: str, *arguments: str) -> dict[str, Any]:
     """What a process of its own prints as JSON in its last line; raises OSError where it fails."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"a benchmark process failed: {done.stderr.strip().splitlines()[-1:]}")
+        last = done.stderr.strip().splitlines()[-1:]
+        raise OSError(f"a benchmark process ended with status {done.returncode}: {' '.join(last)}")
     return json.loads(done.stdout.strip().splitlines()[-1])
