@@ -46,8 +46,8 @@ def report(found: dict[str, Measured]) -> str:
         f"# Optimizers suite, {today()}\n\n`zopg bench --suite optimizers`: milliseconds of a step without the "
         f"objective, medians; see `experiments/benchmarks/optimizers.py`. {circumstances()}\n"
         f"{not_measured(next(iter(found.values())))}\n"
-        f"R = {R} runs, N = {N} points, d = {D} unless said. The last columns are processor milliseconds. zopg, CBXpy and "
-        "pycma compute\nin float64, the others in float32.\n\n"
+        f"R = {R} runs, N = {N} points, d = {D} unless said. The last columns are processor milliseconds. zopg, CBXpy "
+        "and pycma compute\nin float64, the others in float32.\n\n"
         f"{tables}\n\n![Cost of a step](optimizers.png)\n"
     )
 
