@@ -84,8 +84,6 @@ class Answer:
 
     def spread_feedback(self, rows: Tensor, runs: int) -> Any:
         """The feedback of the runs `rows` [n] as that of all R: the others have failed values, or derivatives of 0."""
-        if len(rows) == runs:
-            return self.feedback
         if isinstance(self.feedback, Values):
             values, gradients = self.feedback
             known = None if gradients is None else spread(gradients, rows, runs, 0.0)

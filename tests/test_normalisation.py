@@ -169,7 +169,7 @@ class Spy(REINFORCE):
         return points, state
 
     def tell(self, state, points, feedback):
-        self.told.append((points, feedback.map, feedback.inner.params))
+        self.told.append((points, feedback.map, feedback.inner.inner.params))
         return super().tell(state, points[:, :1], feedback.at_point(0))
 
 
