@@ -195,9 +195,9 @@ def test_the_seeds_page(tmp_path: Path) -> None:
     seeds.seeds_suite(2, tmp_path)
     lines = (tmp_path / "seeds.md").read_text().splitlines()
     [ours] = [line for line in lines if line.startswith("| zopg N-PG-IGT | 8 |")]
-    assert ours == "| zopg N-PG-IGT | 8 | 2 | 15 of 16 | 9,000 | 0.50 | 1.25 | 2.00 | 3.00 |"
+    assert ours == "| zopg N-PG-IGT | 8 | 2 | 15 of 16 | 9,000 | 0.50 | 0.50 | 2.00 | 3.00 |"
     [a2c] = [line for line in lines if line.startswith("| Stable-Baselines3 A2C |")]
-    assert a2c == "| Stable-Baselines3 A2C | 1 | 2 | 1 of 2 | 1,000 | 0.50 | 1.25 | 2.00 | 3.00 |"
+    assert a2c == "| Stable-Baselines3 A2C | 1 | 2 | 1 of 2 | 1,000 | 0.50 | 0.50 | 2.00 | 3.00 |"
     data = json.loads((tmp_path / "seeds.json").read_text())["sides"]
     assert data["Stable-Baselines3 A2C"]["1"][1] == {"reached": [None], "wall": 2.0, "processor": 3.0}
 

@@ -53,10 +53,19 @@ class Trained(NamedTuple):
     processor: float
 
     @property
+    def hits(self) -> list[tuple[int, float]]:
+        """Of the seeds that reached it."""
+        return [hit for hit in self.reached if hit is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all seeds reached it."""
+        return None not in self.reached
+
+    @property
     def last(self) -> float:
-        """Wall seconds until all seeds were at the threshold, or the process ended."""
-        there = [hit[1] for hit in self.reached if hit is not None]
-        return max(there) if len(there) == len(self.reached) else self.wall
+        """Wall seconds until all seeds were at the threshold, or else until the process ended."""
+        return max(hit[1] for hit in self.hits) if self.complete else self.wall
 
 
 Found = dict[str, dict[int, list[Trained]]]
@@ -86,7 +95,8 @@ def report(found: Found) -> str:
         f"# Seeds suite, {today()}\n\n`zopg bench --suite seeds`: training on CartPole-v1 with {HORIZON} steps until a "
         f"mean return of {THRESHOLD:g}, at most {BUDGET:,} environment steps a seed;\nsee "
         f"`experiments/benchmarks/seeds.py`. {circumstances()}\n\n{table(found)}\n\n"
-        "Medians over the processes; environment steps over all seeds that reached it. A process of ours goes on to "
+        "Medians over the processes, of all seeds over those in which all reached it; environment steps over all seeds "
+        "that did. A process of ours goes on to "
         "the budget, one of Stable-Baselines3\nends at the threshold.\n\n![Seconds until all are there](seeds.png)\n"
     )
 
@@ -100,16 +110,15 @@ def table(found: Found) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
     for side, by_size in found.items():
         for size, runs in by_size.items():
-            hits = [[hit for hit in run.reached if hit is not None] for run in runs]
-            there = sum(map(len, hits))
+            there = sum(len(run.hits) for run in runs)
             times = [
-                median(median(hit[1] for hit in part) for part in hits if part),
-                median(run.last for run in runs),
+                median(median(hit[1] for hit in run.hits) for run in runs if run.hits),
+                median(run.last for run in runs if run.complete),
                 median(run.wall for run in runs),
                 median(run.processor for run in runs),
             ]
             cells = [side, str(size), str(len(runs)), f"{there} of {size * len(runs)}"]
-            cells += [number(median(hit[0] for part in hits for hit in part), ",.0f")]
+            cells += [number(median(hit[0] for run in runs for hit in run.hits), ",.0f")]
             lines.append(f"| {' | '.join([*cells, *(number(time, '.2f') for time in times)])} |")
     return "\n".join(lines)
 
@@ -117,7 +126,11 @@ def table(found: Found) -> str:
 def figure(found: Found) -> Figure:
     """Seconds against the number of seeds; one after the other, they add up."""
     panels = [
-        Panel("seeds", "wall seconds until all are there", [_band(side, by, "last") for side, by in found.items()]),
+        Panel(
+            "seeds",
+            "wall seconds until all are there, or the budget spent",
+            [_band(side, by, "last") for side, by in found.items()],
+        ),
         Panel("seeds", "processor seconds", [_band(side, by, "processor") for side, by in found.items()]),
     ]
     return grid_figure(panels, "Training on CartPole-v1 to a return of 195 of 200", CAPTION, columns=2)
