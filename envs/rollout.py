@@ -183,6 +183,9 @@ def _from_kernel(found: Episodes, horizon: int) -> Trajectory:
     stored = [found.obs, found.action, found.log_prob, found.reward]
     if steps < horizon:
         stored = [part[:, :, :, :steps].contiguous() for part in stored]
+    if found.lengths.device.type == "cpu":
+        outside = torch.arange(steps) >= found.lengths[..., None]
+        stored = [part.masked_fill_(outside if part.dim() == 4 else outside[..., None], 0) for part in stored]
     time, lengths = torch.arange(steps, device=found.lengths.device), found.lengths[..., None]
     last = time == lengths - 1
     flags = (last & found.terminated[..., None], last & (lengths == horizon), time < lengths)

@@ -1,4 +1,4 @@
-"""What the CPU kernel needs of an environment, one episode at a time on arrays in place; and what kernels give back."""
+"""What the CPU kernels need of an environment, a lane per episode on arrays in place; and what kernels give back."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.core import Box, Discrete, Env, EnvSpec
+from envs.fused.lanes import Value
 from envs.heads import Categorical, Greedy, Head
 
 CATEGORICAL, GAUSSIAN, ARGMAX, MEAN = range(4)
@@ -14,8 +16,8 @@ CATEGORICAL, GAUSSIAN, ARGMAX, MEAN = range(4)
 Array: TypeAlias = NDArray[np.floating]
 Tables: TypeAlias = tuple[Array, ...]
 """An instance's numbers, in the environment's precision."""
-Outcome: TypeAlias = tuple[float, bool]
-"""Reward, terminated."""
+Outcome: TypeAlias = tuple[Value, Value]
+"""Reward, which may be a number, and terminated."""
 
 
 def no_tables(env: Any) -> tuple[Tensor, ...]:
@@ -27,15 +29,19 @@ class Dynamics(NamedTuple):
     """One class of environments; its instances differ in their tables alone and share the compiled kernel."""
 
     state_size: int | None
-    """Numbers in a state; None: as many as are observed."""
+    """Rows of a state; None: two for each observed number."""
     reset: Callable[[Array, Array, Tables], None]
-    """(state, uniforms [reset_draws], tables)"""
-    step: Callable[[Array, int, Array, Array, Tables], Outcome]
-    """(state, discrete action, real action, uniforms [transition_draws], tables)"""
+    """(state [S, LANES], uniforms [reset_draws, LANES], tables)"""
+    step: Callable[[Array, Array, Array, Tables], Outcome]
+    """(state, action [A, LANES], uniforms [transition_draws, LANES], tables); the index of a discrete one as a real"""
     observe: Callable[[Array, Array], None]
-    """(state, obs)"""
+    """(state, obs [O, LANES])"""
     tables: Callable[[Any], tuple[Tensor, ...]] = no_tables
     """Of an instance: tensors of its precision; how many they are and of how many dimensions is up to the class."""
+
+    def rows(self, spec: EnvSpec) -> int:
+        """S of an instance."""
+        return 2 * spec.observation_size if self.state_size is None else self.state_size
 
 
 class Episodes(NamedTuple):
@@ -64,3 +70,27 @@ def head_kind(head: Head) -> int:
     if isinstance(head, Greedy):
         return ARGMAX if head.discrete else MEAN
     return CATEGORICAL if isinstance(head, Categorical) else GAUSSIAN
+
+
+def random_choices(action: Discrete | Box) -> tuple[float, float, int]:
+    """Lower and upper bound of uniformly random actions, and the number of discrete ones or 0."""
+    return (0.0, 0.0, action.n) if isinstance(action, Discrete) else (action.low[0], action.high[0], 0)
+
+
+def check_random_play(env: Env, steps: int, known: bool) -> None:
+    """Raises ValueError where there is no kernel, and unless the steps come in fours, the words of a Philox block."""
+    if not known:
+        raise ValueError(f"random actions have no kernel for {env.spec.id}")
+    if steps < 4 or steps % 4:
+        raise ValueError(f"steps = {steps} is not a positive multiple of 4")
+
+
+class RandomPlay(NamedTuple):
+    """What N copies met."""
+
+    reward: Tensor
+    """[N], the sum over all steps"""
+    episodes: Tensor
+    """[N] int64, finished ones"""
+    obs: Tensor
+    """[N, O] after the last step, or that of the reset which followed"""

@@ -1,190 +1,213 @@
-"""Scalar dynamics for the CPU kernel: the equations of `envs/<env>.py` for one episode at a time.
+"""Dynamics for the CPU kernels: the equations of `envs/<env>.py`, an episode per lane.
 
-The tensor version is the definition; a test holds every entry of `DYNAMICS` to it. State and observation are arrays
-that are written in place. Functions are compiled with the kernel that they are built into.
+The tensor version is the definition; a test holds every entry of `DYNAMICS` to it. State, action and observation are
+arrays with a row per component, and the state is written in place. Functions are compiled with the kernel that they are
+built into; numbers take the precision of the lanes they meet, as in the tensor version.
 """
 
 import math
 
 import numpy as np
-from numba.extending import register_jitable
 
 from envs import acrobot, cartpole, mountain_car, mountain_car_continuous, pendulum
 from envs.core import Env
 from envs.fused.core import Array, Dynamics, Outcome, Tables
 from envs.fused.exact import observe_mdp, reset_lqr, reset_mdp, step_lqr, step_mdp, tables_of_lqr, tables_of_mdp
+from envs.fused.functions import clip, cos_sin
+from envs.fused.lanes import Value, absolute, ceil, compiled, convert, floor, fma, row, set_row, where
 from envs.gridworld import GridWorld
 from envs.lqr import LQR
 from envs.tabular import TabularMDP
 
 
-@register_jitable
-def clip(value: float, low: float, high: float) -> float:
-    """The value moved into [low, high]."""
-    return min(max(value, low), high)
-
-
-@register_jitable
+@compiled
 def copy_state(state: Array, obs: Array) -> None:
     """The state is what is observed."""
-    for i in range(obs.size):
-        obs[i] = state[i]
+    for i in range(obs.shape[0]):
+        set_row(obs, i, row(state, i))
 
 
-@register_jitable
+@compiled
 def reset_cartpole(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/cartpole.py."""
     for i in range(4):
-        state[i] = uniform[i] * 0.1 - 0.05
+        set_row(state, i, row(uniform, i) * 0.1 - 0.05)
 
 
-@register_jitable
-def step_cartpole(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def step_cartpole(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/cartpole.py."""
-    x, x_dot, theta, theta_dot = state[0], state[1], state[2], state[3]
-    force = cartpole.FORCE if action == 1 else -cartpole.FORCE
-    cos, sin = math.cos(theta), math.sin(theta)
-    temp = (force + cartpole.POLE_MOMENT * theta_dot * theta_dot * sin) / cartpole.TOTAL_MASS
-    theta_acc = (cartpole.GRAVITY * sin - cos * temp) / (
-        cartpole.HALF_LENGTH * (4.0 / 3.0 - cartpole.POLE_MASS * cos * cos / cartpole.TOTAL_MASS)
+    x, x_dot, theta, theta_dot = row(state, 0), row(state, 1), row(state, 2), row(state, 3)
+    force = row(action, 0) * (2 * cartpole.FORCE) - cartpole.FORCE
+    cos, sin = cos_sin(theta)
+    mass, half = cartpole.TOTAL_MASS, cartpole.HALF_LENGTH
+    temp = fma(cartpole.POLE_MOMENT / mass * (theta_dot * theta_dot), sin, force * (1.0 / mass))
+    theta_acc = fma(cartpole.GRAVITY, sin, -cos * temp) / fma(
+        -half * cartpole.POLE_MASS / mass * cos, cos, half * 4.0 / 3.0
     )
-    x_acc = temp - cartpole.POLE_MOMENT * theta_acc * cos / cartpole.TOTAL_MASS
-    state[0] = x + cartpole.TAU * x_dot
-    state[1] = x_dot + cartpole.TAU * x_acc
-    state[2] = theta + cartpole.TAU * theta_dot
-    state[3] = theta_dot + cartpole.TAU * theta_acc
-    return 1.0, abs(state[0]) > cartpole.X_LIMIT or abs(state[2]) > cartpole.ANGLE_LIMIT
+    x_acc = fma(-cartpole.POLE_MOMENT / mass * theta_acc, cos, temp)
+    x, theta = x + cartpole.TAU * x_dot, theta + cartpole.TAU * theta_dot
+    set_row(state, 0, x)
+    set_row(state, 1, x_dot + cartpole.TAU * x_acc)
+    set_row(state, 2, theta)
+    set_row(state, 3, theta_dot + cartpole.TAU * theta_acc)
+    return 1.0, (absolute(x) > cartpole.X_LIMIT) | (absolute(theta) > cartpole.ANGLE_LIMIT)
 
 
-@register_jitable
+@compiled
 def reset_pendulum(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/pendulum.py."""
-    state[0] = uniform[0] * (2 * math.pi) - math.pi
-    state[1] = uniform[1] * 2.0 - 1.0
+    set_row(state, 0, row(uniform, 0) * (2 * math.pi) - math.pi)
+    set_row(state, 1, row(uniform, 1) * 2.0 - 1.0)
 
 
-@register_jitable
-def step_pendulum(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def step_pendulum(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/pendulum.py."""
-    theta, theta_dot = state[0], state[1]
-    torque = np.float32(clip(np.float32(real[0]), -pendulum.MAX_TORQUE, pendulum.MAX_TORQUE))
-    error = (theta + math.pi) % (2 * math.pi) - math.pi
-    cost = error * error + 0.1 * theta_dot * theta_dot + np.float32(np.float32(0.001) * torque * torque)
-    push = np.float32(np.float32(3.0 / (pendulum.MASS * pendulum.LENGTH**2)) * torque)
-    theta_acc = 3 * pendulum.GRAVITY / (2 * pendulum.LENGTH) * math.sin(theta) + push
-    state[1] = clip(theta_dot + theta_acc * pendulum.TAU, -pendulum.MAX_SPEED, pendulum.MAX_SPEED)
-    state[0] = theta + state[1] * pendulum.TAU
-    return -cost, False
+    theta, theta_dot = row(state, 0), row(state, 1)
+    torque = clip(convert(row(action, 0), np.float32), -pendulum.MAX_TORQUE, pendulum.MAX_TORQUE)
+    effort = convert(0.001 * (torque * torque), state.dtype)
+    push = convert(3.0 / (pendulum.MASS * pendulum.LENGTH**2) * torque, state.dtype)
+    turned = theta + math.pi
+    error = turned - floor(turned / (2 * math.pi)) * (2 * math.pi) - math.pi
+    cost = error * error + 0.1 * (theta_dot * theta_dot) + effort
+    _, sin = cos_sin(theta)
+    theta_acc = 3 * pendulum.GRAVITY / (2 * pendulum.LENGTH) * sin + push
+    theta_dot = clip(theta_dot + theta_acc * pendulum.TAU, -pendulum.MAX_SPEED, pendulum.MAX_SPEED)
+    set_row(state, 0, theta + theta_dot * pendulum.TAU)
+    set_row(state, 1, theta_dot)
+    return -cost, cost < cost
 
 
-@register_jitable
+@compiled
 def observe_pendulum(state: Array, obs: Array) -> None:
     """See envs/pendulum.py."""
-    obs[0], obs[1], obs[2] = math.cos(state[0]), math.sin(state[0]), state[1]
+    cos, sin = cos_sin(row(state, 0))
+    set_row(obs, 0, cos)
+    set_row(obs, 1, sin)
+    set_row(obs, 2, row(state, 1))
 
 
-@register_jitable
+@compiled
 def reset_valley(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/mountain_car.py."""
-    state[0], state[1] = uniform[0] * 0.2 - 0.6, 0.0
+    set_row(state, 0, row(uniform, 0) * 0.2 - 0.6)
+    set_row(state, 1, 0.0)
 
 
-@register_jitable
-def roll(state: Array, push: float) -> None:
+@compiled
+def roll(state: Array, push: Value) -> tuple[Value, Value]:
+    """See envs/mountain_car.py; position and velocity."""
+    position, velocity = row(state, 0), row(state, 1)
+    cos, _ = cos_sin(3.0 * position)
+    velocity = velocity + (push - mountain_car.GRAVITY * cos)
+    velocity = clip(velocity, -mountain_car.MAX_SPEED, mountain_car.MAX_SPEED)
+    position = clip(position + velocity, mountain_car.MIN_POSITION, mountain_car.MAX_POSITION)
+    velocity = where((position == mountain_car.MIN_POSITION) & (velocity < 0.0), 0.0, velocity)
+    set_row(state, 0, position)
+    set_row(state, 1, velocity)
+    return position, velocity
+
+
+@compiled
+def step_mountain_car(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/mountain_car.py."""
-    velocity = state[1] + (push - mountain_car.GRAVITY * math.cos(3 * state[0]))
-    state[1] = clip(velocity, -mountain_car.MAX_SPEED, mountain_car.MAX_SPEED)
-    state[0] = clip(state[0] + state[1], mountain_car.MIN_POSITION, mountain_car.MAX_POSITION)
-    if state[0] <= mountain_car.MIN_POSITION and state[1] < 0.0:
-        state[0], state[1] = mountain_car.MIN_POSITION, 0.0
+    position, velocity = roll(state, (row(action, 0) - 1.0) * mountain_car.FORCE)
+    return -1.0, (position >= mountain_car.GOAL) & (velocity >= 0.0)
 
 
-@register_jitable
-def step_mountain_car(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
-    """See envs/mountain_car.py."""
-    roll(state, (action - 1) * mountain_car.FORCE)
-    return -1.0, state[0] >= mountain_car.GOAL and state[1] >= 0.0
-
-
-@register_jitable
-def step_mountain_car_continuous(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def step_mountain_car_continuous(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/mountain_car_continuous.py."""
-    limit = mountain_car_continuous.MAX_FORCE
-    roll(state, clip(real[0], -limit, limit) * mountain_car_continuous.POWER)
-    terminated = state[0] >= mountain_car_continuous.GOAL and state[1] >= 0.0
-    return 100.0 * terminated - 0.1 * real[0] * real[0], terminated
+    force, limit = row(action, 0), mountain_car_continuous.MAX_FORCE
+    position, velocity = roll(state, clip(force, -limit, limit) * mountain_car_continuous.POWER)
+    terminated = (position >= mountain_car_continuous.GOAL) & (velocity >= 0.0)
+    effort = 0.1 * (force * force)
+    return where(terminated, 100.0 - effort, -effort), terminated
 
 
-@register_jitable
+@compiled
 def reset_acrobot(state: Array, uniform: Array, tables: Tables) -> None:
     """See envs/acrobot.py."""
     for i in range(4):
-        state[i] = np.float32(uniform[i] * 0.2 - 0.1)
+        set_row(state, i, convert(convert(row(uniform, i) * 0.2 - 0.1, np.float32), state.dtype))
 
 
-@register_jitable
-def acrobot_slope(y: tuple[float, float, float, float], torque: float) -> tuple[float, float, float, float]:
-    """See envs/acrobot.py, `derivative`."""
+@compiled
+def acrobot_slope(y: tuple[Value, Value, Value, Value], torque: Value) -> tuple[Value, Value, Value, Value]:
+    """See envs/acrobot.py, `derivative`. Cosines of angles less pi / 2 are sines."""
+    m, length, center, inertia, gravity = (
+        acrobot.MASS,
+        acrobot.LENGTH,
+        acrobot.CENTER,
+        acrobot.INERTIA,
+        acrobot.GRAVITY,
+    )
     theta1, theta2, theta1_dot, theta2_dot = y
-    m, length, center, gravity, inertia = acrobot.MASS, acrobot.LENGTH, acrobot.CENTER, acrobot.GRAVITY, acrobot.INERTIA
-    cos2, sin2 = math.cos(theta2), math.sin(theta2)
+    cos2, sin2 = cos_sin(theta2)
     d1 = m * center**2 + m * (length**2 + center**2 + 2 * length * center * cos2) + inertia + inertia
     d2 = m * (center**2 + length * center * cos2) + inertia
-    phi2 = m * center * gravity * math.cos(theta1 + theta2 - math.pi / 2)
+    phi2 = m * center * gravity * cos_sin(theta1 + theta2)[1]
     phi1 = (
-        -m * length * center * theta2_dot * theta2_dot * sin2
+        -m * length * center * (theta2_dot * theta2_dot) * sin2
         - 2 * m * length * center * theta2_dot * theta1_dot * sin2
-        + (m * center + m * length) * gravity * math.cos(theta1 - math.pi / 2)
+        + (m * center + m * length) * gravity * cos_sin(theta1)[1]
         + phi2
     )
-    theta2_acc = (torque + d2 / d1 * phi1 - m * length * center * theta1_dot * theta1_dot * sin2 - phi2) / (
+    theta2_acc = (torque + d2 / d1 * phi1 - m * length * center * (theta1_dot * theta1_dot) * sin2 - phi2) / (
         m * center**2 + inertia - d2 * d2 / d1
     )
     return theta1_dot, theta2_dot, -(d2 * theta2_acc + phi1) / d1, theta2_acc
 
 
-@register_jitable
+@compiled
 def ahead(
-    y: tuple[float, float, float, float], step: float, k: tuple[float, float, float, float]
-) -> tuple[float, float, float, float]:
+    y: tuple[Value, Value, Value, Value], step: float, k: tuple[Value, Value, Value, Value]
+) -> tuple[Value, Value, Value, Value]:
     """Y + step * k."""
     return y[0] + step * k[0], y[1] + step * k[1], y[2] + step * k[2], y[3] + step * k[3]
 
 
-@register_jitable
-def wrap(angle: float) -> float:
+@compiled
+def wrap(angle: Value) -> Value:
     """See envs/acrobot.py."""
     turn = 2 * math.pi
-    return angle - turn * (
-        max(math.ceil((angle - math.pi) / turn), 0.0) + min(math.floor((angle + math.pi) / turn), 0.0)
-    )
+    over, under = ceil((angle - math.pi) / turn), floor((angle + math.pi) / turn)
+    return angle - turn * (where(over > 0.0, over, 0.0) + where(under < 0.0, under, 0.0))
 
 
-@register_jitable
-def step_acrobot(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def step_acrobot(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/acrobot.py: one Runge-Kutta step."""
-    y, torque, tau = (float(state[0]), float(state[1]), float(state[2]), float(state[3])), action - 1.0, acrobot.TAU
+    y, torque, tau = (row(state, 0), row(state, 1), row(state, 2), row(state, 3)), row(action, 0) - 1.0, acrobot.TAU
     k1 = acrobot_slope(y, torque)
     k2 = acrobot_slope(ahead(y, tau / 2, k1), torque)
     k3 = acrobot_slope(ahead(y, tau / 2, k2), torque)
     k4 = acrobot_slope(ahead(y, tau, k3), torque)
     y = ahead(ahead(ahead(ahead(y, tau / 6, k1), tau / 3, k2), tau / 3, k3), tau / 6, k4)
-    state[0], state[1] = wrap(y[0]), wrap(y[1])
-    state[2] = clip(y[2], -acrobot.MAX_SPEED_1, acrobot.MAX_SPEED_1)
-    state[3] = clip(y[3], -acrobot.MAX_SPEED_2, acrobot.MAX_SPEED_2)
-    terminated = -math.cos(state[0]) - math.cos(state[1] + state[0]) > 1.0
-    return (0.0 if terminated else -1.0), terminated
+    theta1, theta2 = wrap(y[0]), wrap(y[1])
+    set_row(state, 0, theta1)
+    set_row(state, 1, theta2)
+    set_row(state, 2, clip(y[2], -acrobot.MAX_SPEED_1, acrobot.MAX_SPEED_1))
+    set_row(state, 3, clip(y[3], -acrobot.MAX_SPEED_2, acrobot.MAX_SPEED_2))
+    terminated = -cos_sin(theta1)[0] - cos_sin(theta2 + theta1)[0] > 1.0
+    return where(terminated, 0.0, 0.0 * torque - 1.0), terminated
 
 
-@register_jitable
+@compiled
 def observe_acrobot(state: Array, obs: Array) -> None:
     """See envs/acrobot.py."""
-    obs[0], obs[1] = math.cos(state[0]), math.sin(state[0])
-    obs[2], obs[3] = math.cos(state[1]), math.sin(state[1])
-    obs[4], obs[5] = state[2], state[3]
+    cos1, sin1 = cos_sin(row(state, 0))
+    cos2, sin2 = cos_sin(row(state, 1))
+    set_row(obs, 0, cos1)
+    set_row(obs, 1, sin1)
+    set_row(obs, 2, cos2)
+    set_row(obs, 3, sin2)
+    set_row(obs, 4, row(state, 2))
+    set_row(obs, 5, row(state, 3))
 
 
-FINITE = Dynamics(1, reset_mdp, step_mdp, observe_mdp, tables_of_mdp)
+FINITE = Dynamics(2, reset_mdp, step_mdp, observe_mdp, tables_of_mdp)
 
 DYNAMICS: dict[type[Env], Dynamics] = {
     cartpole.CartPole: Dynamics(4, reset_cartpole, step_cartpole, copy_state),

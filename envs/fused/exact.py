@@ -1,10 +1,10 @@
-"""Scalar dynamics of the environments whose expected return is known: tables of numbers and random transitions."""
+"""Dynamics of the environments whose expected return is known: tables of numbers and random transitions."""
 
-from numba.extending import register_jitable
 from torch import Tensor
 
 from envs.fused.core import Array, Outcome, Tables
-from envs.fused.draws import normal
+from envs.fused.functions import normal_pair
+from envs.fused.lanes import LANES, Value, compiled, row, set_row
 from envs.lqr import LQR
 from envs.tabular import TabularMDP
 
@@ -14,7 +14,7 @@ def tables_of_mdp(env: TabularMDP) -> tuple[Tensor, ...]:
     return *env.distribution_functions, env.r
 
 
-@register_jitable
+@compiled
 def invert(cumulative: Array, uniform: float) -> int:
     """See envs/tabular.py."""
     reached, index = uniform * cumulative[-1], 0
@@ -23,25 +23,29 @@ def invert(cumulative: Array, uniform: float) -> int:
     return index
 
 
-@register_jitable
+@compiled
 def reset_mdp(state: Array, uniform: Array, tables: Tables) -> None:
-    """See envs/tabular.py. The index of a state is kept as a real number."""
-    state[0] = invert(tables[1], uniform[0])
+    """See envs/tabular.py. The rows are the index of the state, as a real number, and the reward on the way there."""
+    for i in range(LANES):
+        state[0, i] = invert(tables[1], uniform[0, i])
 
 
-@register_jitable
-def step_mdp(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def step_mdp(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/tabular.py."""
-    s = int(state[0])
-    state[0] = invert(tables[0][s, action], uniform[0])
-    return tables[2][s, action], False
+    for i in range(LANES):
+        s, a = int(state[0, i]), int(action[0, i])
+        state[0, i], state[1, i] = invert(tables[0][s, a], uniform[0, i]), tables[2][s, a]
+    reward = row(state, 1)
+    return reward, reward < reward
 
 
-@register_jitable
+@compiled
 def observe_mdp(state: Array, obs: Array) -> None:
     """See envs/tabular.py."""
     obs[:] = 0.0
-    obs[int(state[0])] = 1.0
+    for i in range(LANES):
+        obs[int(state[0, i]), i] = 1.0
 
 
 def tables_of_lqr(env: LQR) -> tuple[Tensor, ...]:
@@ -49,34 +53,45 @@ def tables_of_lqr(env: LQR) -> tuple[Tensor, ...]:
     return env.A, env.B, env.Q, env.R, env.A.new_full((1,), env.noise_std)
 
 
-@register_jitable
-def quadratic(weight: Array, vector: Array) -> float:
+@compiled
+def quadratic(weight: Array, vector: Array) -> Value:
     """V' W v."""
-    total = 0.0
+    total = 0.0 * row(vector, 0)
     for i in range(weight.shape[0]):
         for j in range(weight.shape[0]):
-            total += vector[i] * weight[i, j] * vector[j]
+            total = total + row(vector, i) * weight[i, j] * row(vector, j)
     return total
 
 
-@register_jitable
+@compiled
 def reset_lqr(state: Array, uniform: Array, tables: Tables) -> None:
-    """See envs/lqr.py."""
+    """See envs/lqr.py. The rows after the state vector are scratch."""
     for i in range(tables[0].shape[0]):
-        state[i] = normal(uniform, i)
+        set_row(state, i, _normal(uniform, i))
 
 
-@register_jitable
-def step_lqr(state: Array, action: int, real: Array, uniform: Array, tables: Tables) -> Outcome:
+@compiled
+def _normal(uniform: Array, i: int) -> Value:
+    """Normal i of the pairs in `uniform`."""
+    first, second = normal_pair(row(uniform, i - i % 2), row(uniform, i - i % 2 + 1))
+    return first if i % 2 == 0 else second
+
+
+@compiled
+def step_lqr(state: Array, action: Array, uniform: Array, tables: Tables) -> Outcome:
     """See envs/lqr.py."""
     A, B, Q, R, noise_std = tables
     n, m = B.shape
-    x = state.copy()
+    cost = quadratic(Q, state) + quadratic(R, action)
     for i in range(n):
-        total = noise_std[0] * normal(uniform, i) if uniform.size else 0.0
+        total = 0.0 * cost
+        if uniform.shape[0] > 0:
+            total = noise_std[0] * _normal(uniform, i)
         for j in range(n):
-            total += A[i, j] * x[j]
+            total = total + A[i, j] * row(state, j)
         for j in range(m):
-            total += B[i, j] * real[j]
-        state[i] = total
-    return -(quadratic(Q, x) + quadratic(R, real)), False
+            total = total + B[i, j] * row(action, j)
+        set_row(state, n + i, total)
+    for i in range(n):
+        set_row(state, i, row(state, n + i))
+    return -cost, cost < cost

@@ -51,7 +51,7 @@ def random_actions(id: str) -> Callable[[int, torch.device], Callable[[], torch.
     """N copies of an environment under random actions."""
 
     def prepare(number: int, device: torch.device) -> Callable[[], torch.Tensor]:
-        from envs.fused.triton.random_play import play_randomly  # needs Triton
+        from envs.fused.random_play import play_randomly
 
         env, seeds = envs.make(id, device.type), torch.arange(number, device=device)
 

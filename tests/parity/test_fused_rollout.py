@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from envs.core import Env
-from envs.fused import cpu
+from envs.fused import launch
 from envs.fused.dynamics import DYNAMICS
+from envs.fused.kernel import kernel_of
 from envs.heads import Gaussian, deterministic_head
 from envs.policies import MLP, Linear, Network
 from envs.random import Purpose, streams
@@ -159,14 +160,23 @@ def test_counters_and_paths_reach_the_kernel() -> None:
 
 def test_a_kernel_depends_on_the_files_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """numba's disk cache by itself does not look at them, and would go on using an older compilation."""
-    before = cpu._sources()
-    read = cpu.Path.read_bytes
-    for name in ("dynamics.py", "exact.py", "draws.py", "random.py", "cartpole.py", "mountain_car.py", "gridworld.py"):
-        monkeypatch.setattr(cpu.Path, "read_bytes", lambda path, name=name: read(path) + b" " * (path.name == name))
-        assert cpu._sources() != before
+    before = launch.sources()
+    read = launch.Path.read_bytes
+    for name in (
+        "lanes.py",
+        "dynamics.py",
+        "exact.py",
+        "draws.py",
+        "random.py",
+        "cartpole.py",
+        "mountain_car.py",
+        "gridworld.py",
+    ):
+        monkeypatch.setattr(launch.Path, "read_bytes", lambda path, name=name: read(path) + b" " * (path.name == name))
+        assert launch.sources() != before
     monkeypatch.undo()
-    assert cpu._sources() == before
-    kernel = cpu._kernel(DYNAMICS[ENVS["CartPole-v1"]])
+    assert launch.sources() == before
+    kernel = kernel_of(DYNAMICS[ENVS["CartPole-v1"]])
     assert before in [cell.cell_contents for cell in kernel.py_func.__closure__]
 
 
@@ -218,8 +228,8 @@ def test_a_run_gives_the_same_bits_alone_and_among_others(id: str, dtype: torch.
 
 def test_instances_of_a_class_share_the_kernel() -> None:
     """Also those of a class that only has other tables; another instance needs no compilation."""
-    kernel = cpu._kernel(DYNAMICS[ENVS["RandomMDP-v0"]])
-    assert cpu._kernel(DYNAMICS[ENVS["GridWorld-v0"]]) is kernel
+    kernel = kernel_of(DYNAMICS[ENVS["RandomMDP-v0"]])
+    assert kernel_of(DYNAMICS[ENVS["GridWorld-v0"]]) is kernel
     envs = [make(id, "cpu", F64, **options) for id, options in TABLES if id != "LQR-v0"]
     compiled = set()
     for env in envs:

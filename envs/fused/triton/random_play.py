@@ -5,31 +5,19 @@ the uniforms of Stream(seed i, lane 0, counter j), and ends it when the dynamics
 and random stream stay in registers for all steps; nothing is stored but sums.
 """
 
-from typing import NamedTuple
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from envs.core import Discrete, Env
+from envs.core import Env
+from envs.fused.core import RandomPlay, check_random_play, random_choices
 from envs.fused.triton.draws import four_uniforms
 from envs.fused.triton.dynamics import DYNAMICS
 from envs.fused.triton.kernel import choose
 from envs.random import Purpose
 
 LANES = 128
-
-
-class RandomPlay(NamedTuple):
-    """What N copies met."""
-
-    reward: Tensor
-    """[N], the sum over all steps"""
-    episodes: Tensor
-    """[N] int64, finished ones"""
-    obs: Tensor
-    """[N, O] after the last step, or that of the reset which followed"""
 
 
 @triton.jit
@@ -71,23 +59,15 @@ def play_kernel(  # type: ignore[no-untyped-def]
 
 
 def play_randomly(env: Env, seeds: Tensor, steps: int) -> RandomPlay:
-    """`steps` uniformly random actions in each of N copies with `seeds` [N] int64, on the device of the environment.
-
-    Step t takes uniform t of Stream(seed, lane 0, counter 0) for actions. Raises ValueError where there is no kernel,
-    and unless the steps come in fours, the words of a Philox block.
-    """
-    if type(env) not in DYNAMICS:
-        raise ValueError(f"random actions have no kernel for {env.spec.id}")
-    if steps < 4 or steps % 4:
-        raise ValueError(f"steps = {steps} is not a positive multiple of 4")
-    action = env.spec.action
-    bounds = (0.0, 0.0) if isinstance(action, Discrete) else (action.low[0], action.high[0])
+    """As `envs.fused.random_play.play_randomly`, by this kernel."""
+    check_random_play(env, steps, type(env) in DYNAMICS)
+    low, high, actions = random_choices(env.spec.action)
     reset, step, observe = DYNAMICS[type(env)]
     reward = torch.empty(len(seeds), dtype=env.dtype, device=env.device)
     episodes, obs = torch.empty_like(seeds), reward.new_empty(len(seeds), env.spec.observation_size)
     play_kernel[(triton.cdiv(len(seeds), LANES),)](
-        seeds, len(seeds), steps, env.spec.horizon, int(Purpose.RESET), int(Purpose.ACTION), *bounds,
+        seeds, len(seeds), steps, env.spec.horizon, int(Purpose.RESET), int(Purpose.ACTION), low, high,
         reward, episodes, obs, RESET=reset, STEP=step, OBSERVE=observe, OBS=env.spec.observation_size,
-        ACTIONS=action.n if isinstance(action, Discrete) else 0, B=LANES, num_warps=4, enable_fp_fusion=True,
+        ACTIONS=actions, B=LANES, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return RandomPlay(reward, episodes, obs)
