@@ -68,7 +68,7 @@ def test_a_unit_is_what_the_call_says_it_did(monkeypatch: pytest.MonkeyPatch) ->
     assert timing.seconds_each(lambda: 4) == {"wall": 0.25, "processor": 0.0}
 
 
-class ThreeSteps:
+class Endings:
     """Copies whose episodes have 2, 3, 4 .. steps; a copy that is over begins anew in the next step."""
 
     def __init__(self, number: int) -> None:
@@ -87,12 +87,21 @@ class ThreeSteps:
 
 
 def test_rows_that_begin_an_episode_are_not_steps() -> None:
-    envs = ThreeSteps(5)
+    envs = Endings(5)
     step = steps_sides.vector_steps(envs, 5, lambda: np.zeros(5))
     counted = step() + step()
     assert counted == envs.taken
-    rows = 2 * 5 * (steps_sides.ROWS // 5)
+    rows = 2 * 5 * -(-steps_sides.ROWS // 5)
     assert 0.6 * rows < counted < 0.85 * rows
+
+
+def test_a_row_without_a_step_is_measured_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One copy whose episodes have two steps: every third row only begins one."""
+    monkeypatch.setattr(steps_sides, "ROWS", 1)
+    envs = Endings(1)
+    step = steps_sides.vector_steps(envs, 1, lambda: np.zeros(1))
+    assert [step() for _ in range(7)] == [1] * 7
+    assert envs.taken == 7
 
 
 def installed(side: Any) -> bool:

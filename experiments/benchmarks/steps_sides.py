@@ -13,9 +13,11 @@ from experiments.libraries import Library
 
 HORIZONS = {"CartPole-v1": 500, "Pendulum-v1": 200}
 ROWS = 4_096
-"""At least so many rows in a timed call, in whole steps of all environments."""
+"""At least so many copies are stepped in a timed call, all of them together."""
 SCAN = 128
 """Steps of a compiled call of gymnax."""
+KERNEL_STEPS = 1_024
+"""Of each copy in a call of our kernel."""
 
 
 class Size(NamedTuple):
@@ -49,9 +51,10 @@ def vector_steps(envs: Any, number: int, draw: Callable[[], Any]) -> Step:
 
     def step() -> int:
         nonlocal over
-        taken = 0
-        for _ in range(max(1, ROWS // number)):
+        taken = rows = 0
+        while rows < ROWS or taken == 0:  # where all episodes end together, a row may be no step at all
             _, _, terminated, truncated, _ = envs.step(draw())
+            rows += number
             taken += number - int(over.sum())
             over = terminated | truncated
         return taken
@@ -65,6 +68,22 @@ def random_actions(size: Size, integers: type = np.int64) -> Callable[[], np.nda
     if size.env == "CartPole-v1":
         return lambda: generator.integers(0, 2, size.number, dtype=integers)
     return lambda: generator.uniform(-2.0, 2.0, (size.number, 1)).astype(np.float32)
+
+
+def ours(size: Size) -> Step:
+    """The kernel that keeps the state of the copies in registers."""
+    import torch
+
+    import envs
+    from envs.fused.random_play import play_randomly
+
+    env, seeds = envs.make(size.env, "cpu"), torch.arange(size.number)
+
+    def step() -> int:
+        play_randomly(env, seeds, KERNEL_STEPS)
+        return size.number * KERNEL_STEPS
+
+    return step
 
 
 def gymnasium_sync(size: Size) -> Step:
@@ -158,6 +177,7 @@ def torchrl(size: Size) -> Step | None:
 
 
 SIDES: dict[str, Side] = {
+    "zopg": Side(ours, stores=False),
     "zopg, Gymnasium's face": Side(our_face),
     "Gymnasium sync": Side(gymnasium_sync, Library("gymnasium", "gymnasium")),
     "Gymnasium vector": Side(gymnasium_vector, Library("gymnasium", "gymnasium")),
