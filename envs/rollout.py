@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from envs.core import Cost, Env, State
-from envs.fused import cpu, triton
+from envs.fused import cpu, trajectories, triton
 from envs.fused.core import Episodes
 from envs.heads import Head
 from envs.policies import Network
@@ -176,19 +176,13 @@ def _mean(total: Tensor, lengths: Tensor) -> Returns:
 
 
 def _from_kernel(found: Episodes, horizon: int) -> Trajectory:
-    steps = horizon
     if found.lengths.device.type == "cpu":  # on a GPU, the host would have to wait for the lengths
-        longest = max(int(found.lengths.max()), 1)
-        steps = min(-(-longest // BLOCK) * BLOCK, horizon)
-    stored = [found.obs, found.action, found.log_prob, found.reward]
-    if steps < horizon:
-        stored = [part[:, :, :, :steps].contiguous() for part in stored]
-    if found.lengths.device.type == "cpu":
-        outside = torch.arange(steps) >= found.lengths[..., None]
-        stored = [part.masked_fill_(outside if part.dim() == 4 else outside[..., None], 0) for part in stored]
-    time, lengths = torch.arange(steps, device=found.lengths.device), found.lengths[..., None]
+        steps = min(-(-int(found.lengths.max()) // BLOCK) * BLOCK, horizon)
+        return Trajectory._make((*trajectories.cut(found, steps, horizon), found.last_obs, _cost(found.lengths)))
+    time, lengths = torch.arange(horizon, device=found.lengths.device), found.lengths[..., None]
     last = time == lengths - 1
     flags = (last & found.terminated[..., None], last & (lengths == horizon), time < lengths)
+    stored = (found.obs, found.action, found.log_prob, found.reward)
     return Trajectory._make((*stored, *flags, found.last_obs, _cost(found.lengths)))
 
 
