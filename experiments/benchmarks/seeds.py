@@ -128,7 +128,7 @@ def figure(found: Found) -> Figure:
     panels = [
         Panel(
             "seeds",
-            "wall seconds until all are there, or the budget spent",
+            "wall seconds to threshold or budget",
             [_band(side, by, "last") for side, by in found.items()],
         ),
         Panel("seeds", "processor seconds", [_band(side, by, "processor") for side, by in found.items()]),
