@@ -13,7 +13,9 @@ to TPA from d = 300 on); no mirrored samples when K < 6. A generation in which e
 new normals and changes nothing else.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +28,19 @@ from envs.random import Stream
 from zeroth_order.core import Invariance, Optimizer, Values
 from zeroth_order.evolution.population import default_popsize
 
-one_blas_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
-"""Decorator. Eigendecompositions of this size gain nothing from a second thread and wait for it where cores are busy:
-60 generations of 16 runs at d = 58 on two cores, one of them busy, take 2 s instead of 6 to 20."""
+
+@cache
+def _pools() -> ThreadpoolController:
+    """Found when they are needed first: libraries that are imported later have their own."""
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Eigendecompositions of this size gain nothing from a second thread and wait for it where cores are busy.
+
+    60 generations of 16 runs at d = 58 on two cores, one of them busy, take 2 s instead of 6 to 20.
+    """
+    return _pools().limit(limits=1, user_api="blas")
 
 
 class Engine:
@@ -108,20 +120,20 @@ class PyCMA(Optimizer):
         engines = tuple(Engine(start, sigma, popsize) for start, sigma in zip(starts, sigmas, strict=True))
         return PyCMAState(x0, engines, (), stream)
 
-    @one_blas_thread
     def ask(self, state: PyCMAState, stream: Stream) -> tuple[Tensor, PyCMAState]:
         """A generation [R, K, d]; the normals depend on the stream and on how many generations were told."""
         popsize, dim = state.engines[0].normals.shape
         lanes = torch.arange(popsize, device=stream.seeds.device)
         normals = stream.at(len(state.told)).spread(lanes).normal(dim, dtype=torch.float64).cpu().numpy()
-        points = np.stack([engine.ask(z) for engine, z in zip(state.engines, normals, strict=True)])
+        with one_blas_thread():
+            points = np.stack([engine.ask(z) for engine, z in zip(state.engines, normals, strict=True)])
         return torch.as_tensor(points).to(state.mean), state._replace(stream=stream)
 
-    @one_blas_thread
     def tell(self, state: PyCMAState, points: Tensor, feedback: Any) -> tuple[PyCMAState, Metrics]:
         """Learn from the values of the generation that was asked; metrics: sigma (step size)."""
         values = feedback.values.double().cpu()
-        learnt = [engine.tell(row) for engine, row in zip(state.engines, values.numpy(), strict=True)]
+        with one_blas_thread():
+            learnt = [engine.tell(row) for engine, row in zip(state.engines, values.numpy(), strict=True)]
         means = np.stack([engine.strategy.result.xfavorite for engine in state.engines])
         mean = torch.where(
             torch.tensor(learnt, device=state.mean.device)[:, None], torch.as_tensor(means).to(state.mean), state.mean
