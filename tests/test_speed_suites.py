@@ -282,6 +282,22 @@ def test_there_is_at_least_one_repeat(name: str) -> None:
     assert optimizers.GROWTH["snes, d"][0] == ("snes", 16, 64, 10)
 
 
+def test_every_side_has_one_thread_of_blas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Size` and `make_step` of a module that fails unless NumPy was loaded with one."""
+    (tmp_path / "blas_side.py").write_text(
+        "import numpy, threadpoolctl\n"
+        "Size = tuple\n"
+        "def make_step(side, size):\n"
+        "    blas = [part for part in threadpoolctl.threadpool_info() if part['user_api'] == 'blas']\n"
+        "    assert {part['num_threads'] for part in blas} == {1}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    found = sides.in_turn("blas_side", ["side"], [()], 1, {})
+    assert found.processor == [{"side": []}]
+
+
 def test_a_process_that_fails_says_how() -> None:
     with pytest.raises(OSError, match="ended with status 1: ValueError: 3 is no size"):
         child("raise ValueError('3 is no size')")

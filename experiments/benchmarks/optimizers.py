@@ -3,7 +3,7 @@
 CBO, CMA-ES, SNES and PGPE. R runs with N points each in d dimensions are told the same values in every step. zopg and
 CBXpy have a run axis; evosax gets one by `vmap`, with `ask` and `tell` in one compiled call; EvoTorch has one for PGPE,
 else its searchers step one after the other, as pycma's do. zopg, pycma and CBXpy compute in float64, "zopg float32",
-evosax and EvoTorch in float32. One torch thread, XLA's own threads.
+evosax and EvoTorch in float32. One torch thread, one BLAS thread, XLA's own threads.
 
     zopg bench --suite optimizers --out experiments/benchmarks/results  needs the extra `bench` for all peers
 """

@@ -20,10 +20,13 @@ Seconds: TypeAlias = dict[str, list[float]]
 Libraries: TypeAlias = Mapping[str, Library]
 """Side -> the library it needs; ours need none."""
 
-CODE = """import sys
+CODE = """import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from {module} import Size, make_step
 from experiments.benchmarks.timing import measure
 measure(make_step, Size, *sys.argv[1:])"""
+"""What a process runs. OpenBLAS reads the variable as it is loaded; with two threads on busy cores, decompositions of
+small matrices take a hundred times as long, and who uses it would lose for no fault of its own."""
 NOT_INSTALLED = "not installed"
 
 
