@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.training import child
+from experiments.libraries import Library
 from experiments.provenance import provenance, today
 from experiments.record import write_json
 
 POINTS, DIM = 150, 300
 SIDES = ("zopg", "zopg refitted", "scikit-learn")
 OFFICIAL = SIDES[-1]
+PEER = Library("sklearn", "scikit-learn")
 CHILD = "import sys; from experiments.benchmarks.surrogates import measure; measure(sys.argv[1])"
 LEAST_SECONDS = 0.5
 
@@ -104,9 +106,14 @@ def refit_official(walk: np.ndarray, values: np.ndarray, x: np.ndarray) -> Calla
 
 
 def surrogates_suite(repeats: int, out: Path | None) -> None:
-    """Measure every side `repeats` times in turn and report. Raises ValueError unless repeats >= 1."""
+    """Measure every side `repeats` times in turn and report.
+
+    Raises ValueError unless repeats >= 1, and without scikit-learn, to which all others are compared.
+    """
     if repeats < 1:
         raise ValueError(f"repeats = {repeats} must be >= 1")
+    if PEER.missing:
+        raise ValueError(f"suite = surrogates needs {PEER.package}, which is not installed: pip install -e '.[bench]'")
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for i in range(repeats):
         for side in SIDES:
