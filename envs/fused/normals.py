@@ -15,6 +15,7 @@ import torch
 from numba.extending import register_jitable
 from torch import Tensor
 
+from envs.fused.launch import launch
 from envs.random import MASK, MULTIPLIERS, ROUNDS, WEYL, Stream
 
 BLOCKS = 64
@@ -41,8 +42,8 @@ def normals(stream: Stream, size: int, start: int, dtype: torch.dtype) -> Tensor
         raise ValueError(f"start = {start} is not a multiple of 4, the words of a Philox block")
     lanes = stream.lanes.reshape(-1)
     drawn = empty((len(stream.seeds), len(lanes), size), dtype)
-    draw = _draw_by_many if drawn.numel() >= SEVERAL_THREADS else _draw_by_one
-    draw(*keys(stream), lanes.numpy(), start // 4, drawn.numpy())
+    several = drawn.numel() >= SEVERAL_THREADS
+    launch(_draw_runs, "normals", len(drawn), several, *keys(stream), lanes.numpy(), start // 4, drawn.numpy())
     return drawn.view(-1, *stream.lanes.shape, size)
 
 
@@ -135,13 +136,8 @@ def _draw(seed: Any, counter: Any, path: Any, lanes: Any, start: int, out: Any) 
                 out[i, j] = xi[j - first]
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _draw_by_one(seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
-    for r in range(len(out)):
-        _draw(seeds[r], counters[r], path, lanes, start, out[r])
-
-
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def _draw_by_many(seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
-    for r in numba.prange(len(out)):
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _draw_runs(first, stride, runs, seeds, counters, path, lanes, start, out):  # type: ignore[no-untyped-def]
+    """Every `stride`-th run."""
+    for r in range(first, runs, stride):
         _draw(seeds[r], counters[r], path, lanes, start, out[r])

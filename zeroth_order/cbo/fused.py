@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from envs.algorithm import Numeric
-from envs.fused.normals import BLOCKS, empty, keys, normals_of, words_of
+from envs.fused.launch import launch
+from envs.fused.normals import BLOCKS, SEVERAL_THREADS, empty, keys, normals_of, words_of
 from envs.random import MASK, Stream
 
 SMALLEST = 2_000
@@ -40,7 +41,8 @@ def step(
     x, moved = x.contiguous(), empty(x.shape, x.dtype)
     consensus = before.double().clone(memory_format=torch.contiguous_format)
     square = torch.empty(x.shape[:2], dtype=torch.float64)
-    _step(
+    launch(
+        _step_of_runs, "consensus-based optimization", len(x), x.numel() >= SEVERAL_THREADS,
         x.numpy(), weights.double().numpy(), torch.isfinite(weights).all(-1).numpy(), _per_run(p, x), _per_run(s, x),
         isotropic, *keys(stream), consensus.numpy(), moved.numpy(), square.numpy(),
     )  # fmt: skip
@@ -71,12 +73,13 @@ def _move(x: Any, centre: Any, p: float, s: float, distance: float, isotropic: b
     return finite
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def _step(  # type: ignore[no-untyped-def]
-    x, weights, alive, p, s, isotropic, seeds, counters, path, consensus, moved, square
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _step_of_runs(  # type: ignore[no-untyped-def]
+    first_run, stride, runs, x, weights, alive, p, s, isotropic, seeds, counters, path, consensus, moved, square
 ):  # fmt: skip
-    runs, count, dim = x.shape
-    for r in numba.prange(runs):
+    """Every `stride`-th run."""
+    _, count, dim = x.shape
+    for r in range(first_run, runs, stride):
         centre = consensus[r]
         if alive[r]:
             centre[:] = 0.0

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs.fused.launch import launch
 from envs.fused.normals import empty
 
 SEVERAL_THREADS = 20_000_000
@@ -42,7 +43,7 @@ def adapted(factor: Tensor, z: Tensor, weights: Tensor, decay: Tensor) -> Tensor
     """A L, where L L^T = decay I + sum over k of w_k z_k z_k^T: z [R, n, d], weights [R, n], decay [R]."""
     result = empty(factor.shape, factor.dtype)
     several = sum(z.shape[1:]) * factor.numel() >= SEVERAL_THREADS
-    (_adapt_by_many if several else _adapt_by_one)(*_arrays(factor, z, weights, decay, result))
+    launch(_adapt_runs, "covariance factors", len(z), several, *_arrays(factor, z, weights, decay, result))
     return result
 
 
@@ -104,13 +105,8 @@ def _adapt(factor: Any, z: Any, weights: Any, decay: float, result: Any) -> None
     _add_products(result, factor, S.T.copy(), True)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _adapt_by_one(factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
-    for r in range(len(z)):
-        _adapt(factor[r], z[r], weights[r], decay[r], result[r])
-
-
-@numba.njit(parallel=True, cache=True, error_model="numpy")
-def _adapt_by_many(factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
-    for r in numba.prange(len(z)):
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _adapt_runs(first, stride, runs, factor, z, weights, decay, result):  # type: ignore[no-untyped-def]
+    """Every `stride`-th run."""
+    for r in range(first, runs, stride):
         _adapt(factor[r], z[r], weights[r], decay[r], result[r])
