@@ -9,6 +9,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from experiments.folders import open_folder
 from experiments.loop import Progress, Result, check_run, label_of, run
 from experiments.presets import Mode, Preset, Setting, objective_of, setting
 from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.side_by_side import number_of_jobs, side_by_side
 from zeroth_order.federated import FederatedObjective
 
 ProgressFactory = Callable[[str], AbstractContextManager[Progress]]
@@ -118,24 +120,39 @@ class Compared:
     results: list[Result]
     problem: Problem
     files: list[Path]
+    jobs: int
+    """How many algorithms ran at once."""
 
 
-def compare(comparison: Comparison, out: Path, resume: bool = False, show: ProgressFactory = quiet) -> Compared:
+def compare(
+    comparison: Comparison,
+    out: Path,
+    resume: bool = False,
+    show: ProgressFactory = quiet,
+    jobs: int | None = None,
+) -> Compared:
     """Run the comparison and write its folder `out`; with `resume`, continue the one that is there.
 
-    Raises ValueError for bad input before anything is written, and OSError where `out` cannot be written.
+    `jobs` algorithms run at once: it changes nothing but wall-clock seconds, see `number_of_jobs`. Raises ValueError
+    for bad input before anything is written, and OSError where `out` cannot be written.
     """
     members = comparison.members()
+    problem = members[0][1]
+    at_once = number_of_jobs(jobs, [algorithm for algorithm, _ in members], problem.device)
     open_folder(out, "comparison", comparison, resume)
-    outcomes = []
-    for label, (algorithm, problem) in zip(comparison.preset.algorithms, members, strict=True):
+
+    def outcome(
+        label: str, member: tuple[Algorithm, Problem], watched: Callable[[Progress], Progress]
+    ) -> report.Outcome:
         with show(label) as progress:
             result = run(
-                algorithm, problem, comparison.seeds, comparison.preset.budget,
-                evaluations=comparison.preset.evaluations, out=out, resume=resume, progress=progress,
+                *member, comparison.seeds, comparison.preset.budget, evaluations=comparison.preset.evaluations,
+                out=out, resume=resume, progress=watched(progress),
             )  # fmt: skip
-        outcomes.append(report.Outcome(label, result, comparison.preset.budget))
-    problem = members[0][1]
+        return report.Outcome(label, result, comparison.preset.budget)
+
+    labelled = zip(comparison.preset.algorithms, members, strict=True)
+    outcomes = side_by_side([partial(outcome, *entry) for entry in labelled], at_once)
     rows = [report.summarise(outcome, problem) for outcome in outcomes]
     report.write_summary(out / "summary.csv", rows)
     title = f"{problem.name}: {comparison.preset.seeds} seeds, {comparison.mode} settings"
@@ -144,4 +161,4 @@ def compare(comparison: Comparison, out: Path, resume: bool = False, show: Progr
     folders = [out / label_of(*member, comparison.seeds, comparison.preset.budget, comparison.preset.evaluations)
                for member in members]  # fmt: skip
     files = [out / "summary.csv", *drawn, out / "command.txt", *folders]
-    return Compared(rows, [outcome.result for outcome in outcomes], problem, files)
+    return Compared(rows, [outcome.result for outcome in outcomes], problem, files, at_once)

@@ -120,6 +120,9 @@ class CompareFlags(ProblemFlags):
 
     algorithms: tuple[str, ...] | None = None
     """Algorithm ids, from `zopg list`."""
+    jobs: int | None = None
+    """Algorithms that run at once; default: one for each core, and one on a GPU. Only wall-clock seconds depend on it:
+    1 where they are to be compared."""
 
 
 @dataclass(frozen=True)
