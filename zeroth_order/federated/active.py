@@ -16,7 +16,7 @@ from zeroth_order.federated.gaussian_process import Posterior
 def around(centre: Tensor, radius: Numeric, count: int, stream: Stream) -> Tensor:
     """Uniform points [R, S, count, d] in the cubes [-radius, radius]^d around the centres [R, S, d].
 
-    `radius` is a number or [R], has a seed for each of the [R S] clients.
+    `radius` is a number or [R]; `stream` has a seed for each of the [R S] clients.
     """
     lanes = torch.arange(count, device=centre.device)
     offsets = 2 * stream.spread(lanes).uniform(centre.shape[-1], dtype=centre.dtype) - 1
