@@ -17,11 +17,14 @@ import torch
 import envs
 from envs.algorithm import Algorithm
 from experiments import plots, report
+from experiments.asked import check_run, label_of
 from experiments.federated import FederatedProblem
 from experiments.folders import open_folder
-from experiments.loop import Progress, Result, check_run, label_of, run
+from experiments.loop import Progress, Result, run
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.presets import Mode, Preset, Setting, objective_of, setting
-from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.problems import Problem
 from experiments.side_by_side import number_of_jobs, side_by_side
 from zeroth_order.federated import FederatedObjective
 

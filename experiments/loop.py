@@ -12,8 +12,7 @@ loop looks at the clock changes nothing.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +25,8 @@ from envs.core import Cost
 from envs.files import load_state, save_state
 from envs.random import Purpose, Stream, streams
 from experiments.answers import Answer, spread
-from experiments.describe import describe, short_hash
+from experiments.asked import Evaluations, check_run, configuration_of, positions_of
+from experiments.describe import short_hash
 from experiments.ledger import NON_FINITE, Ledger
 from experiments.problems import Problem
 from experiments.provenance import provenance
@@ -35,13 +35,9 @@ from rl.sb3 import External
 
 FLUSH_SECONDS = 2.0
 """A killed run loses at most the iterations since the last flush."""
-LARGEST = 2**62
-"""Of seeds and budgets: what is counted fits int64."""
 
 Progress: TypeAlias = Callable[[float, str], None]
 """(fraction done, message)"""
-Evaluations: TypeAlias = int | Sequence[int]
-"""At the ends of how many equal parts of the budget the iterate is scored, or the positions, from 0 to the budget."""
 
 
 @dataclass(frozen=True)
@@ -95,80 +91,9 @@ def run(
     return kind(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
 
 
-def check_run(
-    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
-) -> None:
-    """Raise ValueError, naming the field, for what `run` cannot do."""
-    if not seeds:
-        raise ValueError("seeds is empty; at least one is needed")
-    outside = [seed for seed in seeds if not 0 <= seed <= LARGEST]
-    if outside:
-        raise ValueError(f"seeds has {outside[0]}, which is not in [0, {LARGEST}]")
-    if not 1 <= budget <= LARGEST:
-        raise ValueError(f"budget = {budget} is not in [1, {LARGEST}]")
-    positions_of(evaluations, budget)
-    problem.check(algorithm)
-    _check_lengths(algorithm, len(seeds), algorithm.id)
-    if isinstance(algorithm, External):
-        from experiments import external
-
-        external.check(algorithm, problem, budget)
-        return
-    initial = streams(seeds, problem.device).fold(Purpose.INITIAL)
-    state = algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
-    points, _ = algorithm.ask(state, initial)
-    least = problem.worst_case(algorithm, points.shape[1])
-    if least > budget:
-        raise ValueError(
-            f"budget = {budget} is less than the {least} {problem.unit} that one iteration of {algorithm.id} can take"
-        )
-
-
-def positions_of(evaluations: Evaluations, budget: int) -> list[int]:
-    """Where the iterate is scored. Raises ValueError for a number < 1 or positions that do not end at the budget."""
-    if not isinstance(evaluations, int):
-        positions = list(evaluations)
-        if positions[:1] != [0] or positions[-1] != budget or any(a >= b for a, b in pairwise(positions)):
-            raise ValueError(f"evaluations = {positions} must ascend from 0 to the budget = {budget}")
-        return positions
-    if evaluations < 1:
-        raise ValueError(f"evaluations = {evaluations} must be >= 1")
-    return [budget * i // evaluations for i in range(evaluations + 1)]
-
-
-def _check_lengths(settings: Any, runs: int, name: str) -> None:
-    """Raise ValueError naming the first hyper-parameter tensor that has not one entry for each run."""
-    for entry in fields(settings):
-        value, path = getattr(settings, entry.name), f"{name}.{entry.name}"
-        if isinstance(value, Tensor) and value.dim() and value.shape != (runs,):
-            raise ValueError(f"{path} has shape {tuple(value.shape)}, allowed are a number or [{runs}], one per run")
-        if is_dataclass(value):
-            _check_lengths(value, runs, path)
-
-
 def _finite(x: Tensor) -> Tensor:
     """[R], of x [R, ...]; the largest size first, as `isfinite` of every number takes many times as long."""
     return torch.isfinite(x.abs().flatten(1).amax(-1))
-
-
-def label_of(
-    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
-) -> str:
-    """`<algorithm>-<hash of the configuration>`."""
-    return f"{algorithm.id}-{short_hash(_configuration(algorithm, problem, seeds, budget, evaluations))}"
-
-
-def _configuration(
-    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
-) -> dict[str, Any]:
-    return {
-        "id": algorithm.id,
-        "algorithm": describe(algorithm),
-        "problem": describe(problem),
-        "seeds": list(seeds),
-        "budget": budget,
-        "evaluations": evaluations if isinstance(evaluations, int) else list(evaluations),
-    }
 
 
 class _Loop:
@@ -190,7 +115,7 @@ class _Loop:
         initial = self.root.fold(Purpose.INITIAL)
         self.state = self.algorithm.init(problem.init(initial), initial.fold(Purpose.ASK))
         self.iteration, self.wall = 0, 0.0
-        self.configuration = _configuration(algorithm, problem, seeds, budget, evaluations)
+        self.configuration = configuration_of(algorithm, problem, seeds, budget, evaluations)
         self.label = f"{algorithm.id}-{short_hash(self.configuration)}"
         self.folder = None if out is None else out / self.label
         if self.folder is not None:

@@ -22,15 +22,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments import plots
+from experiments.asked import check_run
 from experiments.compare import Comparison, ProgressFactory, quiet
 from experiments.describe import describe
 from experiments.folders import open_folder
 from experiments.grids import Grid, Values, batched, batches, complete_grids, with_values
-from experiments.loop import Progress, check_run, run
+from experiments.loop import Progress, run
 from experiments.plots import CurveBand
+from experiments.policy_problem import PolicyProblem
 from experiments.preset_files import dump_preset, save_preset
 from experiments.presets import Preset, Setting
-from experiments.problems import PolicyProblem, Problem
+from experiments.problems import Problem
 from experiments.provenance import provenance
 from experiments.record import write_csv
 from experiments.report import interval

@@ -27,10 +27,13 @@ from envs.cartpole import CartPole
 from envs.random import Purpose, streams
 from experiments import external, plots
 from experiments.algorithms import ALGORITHMS
+from experiments.asked import check_run
 from experiments.cli import main
-from experiments.loop import Result, check_run, run
+from experiments.loop import Result, run
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.presets import FAITHFUL, PRACTICAL
-from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.problems import Problem
 from experiments.stable_baselines import actor, build, implementation, train
 from experiments.vec_env import copies
 from rl import A2C, EXTERNAL, PPO, TRPO, External

@@ -19,10 +19,12 @@ import envs
 from envs.algorithm import Schedule
 from envs.core import Cost
 from experiments import report
+from experiments.asked import label_of
 from experiments.describe import canonical, describe, short_hash
-from experiments.loop import Result, label_of
+from experiments.loop import Result
+from experiments.objective_problem import ObjectiveProblem
 from experiments.plots import save
-from experiments.problems import ObjectiveProblem, PolicyProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.record import SCHEMA
 from experiments.statistics import Estimate
 from rl import NPGIGT, Estimator, causal, time_baseline

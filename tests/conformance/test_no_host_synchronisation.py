@@ -20,7 +20,8 @@ from envs.algorithm import Algorithm
 from envs.random import Stream
 from experiments.federated import FederatedProblem
 from experiments.loop import _Loop
-from experiments.problems import PolicyProblem, Problem
+from experiments.policy_problem import PolicyProblem
+from experiments.problems import Problem
 from rl import PolicyGradient
 from zeroth_order import CBO, FedZO, Optimizer, PyCMA, Values
 from zeroth_order.federated import FederatedQuadratic
@@ -55,7 +56,7 @@ def iterate(algorithm: Algorithm, problem: Problem, monkeypatch: pytest.MonkeyPa
         return on_meta(len(seeds))
 
     monkeypatch.setattr(experiments.loop, "streams", root)
-    monkeypatch.setattr(experiments.loop, "_configuration", lambda *_: {})
+    monkeypatch.setattr(experiments.loop, "configuration_of", lambda *_: {})
     loop = _Loop(algorithm, problem, [0, 1, 2], 10_000, 4, None, False)
     with torch.no_grad():
         for _ in range(iterations):
