@@ -4,8 +4,10 @@ from experiments.compare import Compared, Comparison, compare
 from experiments.exact import ExactProblem
 from experiments.ledger import Ledger
 from experiments.loop import Result, run
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.presets import PRESETS, Preset, Setting
-from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.problems import Problem
 from experiments.tune import Tuned, tune
 
 __all__ = [

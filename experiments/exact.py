@@ -21,7 +21,7 @@ from envs.lqr import LQR
 from envs.policies import Network
 from envs.random import Stream
 from envs.tabular import TabularMDP
-from experiments.problems import PolicyProblem
+from experiments.policy_problem import PolicyProblem
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from envs.algorithm import Algorithm, Request
 from envs.random import Stream
 from experiments.answers import Answer
-from experiments.problems import ObjectiveProblem
+from experiments.objective_problem import ObjectiveProblem
 from zeroth_order.core import Values
 from zeroth_order.federated import FederatedObjective, FederatedOptimizer
 

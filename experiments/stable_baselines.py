@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from envs.heads import Gaussian
 from envs.random import Purpose, streams
-from experiments.problems import PolicyProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.vec_env import Copies, copies
 from rl.sb3 import External
 

@@ -19,7 +19,7 @@ from envs.policies import Linear
 from envs.random import Purpose, streams
 from envs.tabular import TabularMDP
 from experiments.loop import run
-from experiments.problems import PolicyProblem
+from experiments.policy_problem import PolicyProblem
 from rl import HARPG, NHARPG, NMPG, NPGIGT, NSGD, PGIGT, REINFORCE, LaggedNPGIGT, PolicyGradient, unit
 
 

@@ -8,7 +8,7 @@ import torch
 
 from envs.random import Purpose, streams
 from experiments.loop import run
-from experiments.problems import ObjectiveProblem
+from experiments.objective_problem import ObjectiveProblem
 from rl import NHARPG
 from zeroth_order import BBOB, CBO
 from zeroth_order.objectives import bbob

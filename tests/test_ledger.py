@@ -14,7 +14,8 @@ from envs.core import Cost, Discrete, Env, EnvSpec, Evaluation
 from envs.random import Purpose, Stream
 from experiments.ledger import Ledger
 from experiments.loop import run
-from experiments.problems import ObjectiveProblem, PolicyProblem
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from rl import HARPG, NHARPG, NPGIGT, REINFORCE, Estimator, causal, time_baseline
 from zeroth_order import CBO, CMAES, RandomSearch, Sphere
 

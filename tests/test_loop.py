@@ -19,7 +19,9 @@ from envs.rollout import backend_for
 from experiments import loop, problems
 from experiments.algorithms import ALGORITHMS
 from experiments.loop import Result, run
-from experiments.problems import ObjectiveProblem, PolicyProblem, Problem
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
+from experiments.problems import Problem
 from experiments.record import AXES
 from rl import NHARPG, NPGIGT, REINFORCE, Estimator, External, PolicyGradient, causal, time_baseline
 from zeroth_order import CBO, CMAES, OBJECTIVES, FederatedOptimizer, Optimizer, RandomSearch, Sphere

@@ -14,7 +14,8 @@ from envs.policies import Linear
 from envs.random import streams
 from envs.tabular import TabularMDP
 from experiments.loop import run
-from experiments.problems import ObjectiveProblem, PolicyProblem
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from rl import ANPG, NHARPG, NPG, NPGHM, Estimator, PolicyGradient
 from rl.conjugate_gradient import conjugate_gradient
 from rl.npg import Normalized

@@ -15,7 +15,7 @@ from envs.random import Purpose
 from envs.rollout import BLOCK, Trajectory, rollout
 from experiments import PolicyProblem, loop, run
 from experiments.normalisation import FLOOR, MappedOracle, NormalisedAgent, ParameterMap
-from experiments.problems import ObjectiveProblem
+from experiments.objective_problem import ObjectiveProblem
 from rl import NHARPG, NPGIGT, REINFORCE, STORMPG, Estimator, TrajectoryOracle, causal, time_baseline
 from rl.moments import Moments
 from zeroth_order import CBO, Sphere

@@ -6,9 +6,9 @@ import pytest
 
 from experiments.compare import Comparison
 from experiments.loop import run
+from experiments.policy_problem import PolicyProblem
 from experiments.policy_search import AGENTS, OPTIMIZERS, SEARCH_TASKS
 from experiments.presets import PRESETS
-from experiments.problems import PolicyProblem
 from zeroth_order import Optimizer
 
 

@@ -15,7 +15,7 @@ import envs
 from envs.core import Cost
 from envs.files import load_state, save_state, write_atomically
 from experiments.loop import run
-from experiments.problems import PolicyProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.record import SCHEMA, Record, write_curves, write_json
 from rl import NHARPG
 from zeroth_order import CBO

@@ -50,8 +50,8 @@ def two_iterations(name: str, width: int) -> int:
 
     import envs
     from envs.random import Purpose
+    from experiments.policy_problem import PolicyProblem
     from experiments.presets import FAITHFUL
-    from experiments.problems import PolicyProblem
 
     env = envs.make("CartPole-v1", device="cpu", horizon=50)
     agent, estimator = FAITHFUL[name].algorithm, FAITHFUL[name].estimator

@@ -15,7 +15,7 @@ from torch import Tensor
 from envs.algorithm import check_range
 from envs.random import Purpose, Stream, streams
 from experiments.federated import FederatedProblem
-from experiments.problems import CPU
+from experiments.objective_problem import CPU
 from experiments.tabular.tables import Table
 from zeroth_order.federated.partition import Dirichlet, Partition, class_quantiles
 from zeroth_order.objectives.metric import F1, Classifier, FederatedMetric, Metric, divided

@@ -5,8 +5,9 @@ import pytest
 import envs
 from envs.algorithm import Schedule
 from experiments.loop import run
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.presets import PRESETS, setting
-from experiments.problems import ObjectiveProblem, PolicyProblem
 from experiments.report import score_curves
 from rl import NPGIGT
 from zeroth_order import CBO, CMAES, Sphere

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from envs.random import Purpose, Stream, streams
 from experiments.answers import ExactOracle
+from experiments.objective_problem import ObjectiveProblem
 from experiments.plots import CurveBand
-from experiments.problems import ObjectiveProblem
 from experiments.statistics import Estimate, Floats, loglog_slope, stratified_bootstrap
 from zeroth_order import Objective, Optimizer
 from zeroth_order.cbo.swarm import gaussian
