@@ -4,9 +4,11 @@ Towers et al., "Gymnasium: a standard interface for reinforcement learning envir
 gymnasium 1.4.0. `gymnasium.make("zopg/CartPole-v1")` gives one copy, `gymnasium.make_vec("zopg/CartPole-v1", 64)` a
 batch that is stepped as one. Both accept `device`, `dtype` and the options of the environment itself.
 
-Randomness is counter-based: episode k of the copy with seed s draws from Stream(s).at(k), its resets by
-Purpose.RESET and its dynamics by Purpose.TRANSITION with the step as the lane. So an episode is a function of its seed,
-its number and its actions, whatever the number of copies and the autoreset mode.
+Randomness is counter-based, see `envs.copies`: an episode is a function of its seed, its number and its actions,
+whatever the number of copies and the autoreset mode.
+
+On a CPU and in float32, the default, all copies are stepped by one call of a kernel where the environment has one
+(`envs.fused.stepping`). In float64 CartPole has the bits of Gymnasium's.
 
 The other direction, any Gymnasium environment as a problem here, is `from_gymnasium`.
 """
@@ -19,11 +21,12 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from torch import Tensor
+from numpy.typing import NDArray
 
-from envs.copies import CONTINUE, Copies
+from envs.copies import CONTINUE, Copies, PlainCopies
 from envs.core import Discrete, Env, EnvSpec
 from envs.from_gymnasium import GymnasiumEnv, from_gymnasium
+from envs.fused.stepping import FusedCopies, supports
 from envs.registry import ENVS, make
 
 __all__ = ["GymnasiumEnv", "ZopgEnv", "ZopgVectorEnv", "from_gymnasium", "register"]
@@ -31,6 +34,8 @@ __all__ = ["GymnasiumEnv", "ZopgEnv", "ZopgVectorEnv", "from_gymnasium", "regist
 NAMESPACE = "zopg"
 SEEDS = 2**31
 """Seeds that nobody gave are drawn below this."""
+NEVER = 2**62
+"""A time limit that is none."""
 
 
 class ZopgEnv(gymnasium.Env):
@@ -39,22 +44,21 @@ class ZopgEnv(gymnasium.Env):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, env: Env) -> None:
-        self.copies = Copies(env, 1)
+        self.copies = copies_of(env, 1, NEVER, AutoresetMode.DISABLED)
         self.observation_space, self.action_space = _spaces(env.spec)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """The first episode under `seed`; without one the next under the present seed. No options are known."""
         _check_options(options, ())
         super().reset(seed=seed)
-        if seed is None and self.copies.state is None:
+        if seed is None and not self.copies.begun:
             seed = int(self.np_random.integers(SEEDS))
-        self.copies.begin(_index([True], self.copies), _seeds([seed], self.copies))
-        return self.copies.observe()[0], {}
+        return self.copies.begin(np.ones(1, dtype=bool), _seeds([seed]))[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Observation, reward, terminated, truncated, info. Raises ValueError on an action that is none."""
-        reward, terminated, truncated = self.copies.advance(np.asarray(action)[None])
-        return self.copies.observe()[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+        observations, rewards, terminated, truncated, _ = self.copies.step(np.asarray(action)[None])
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
 
 
 class ZopgVectorEnv(VectorEnv):
@@ -77,12 +81,12 @@ class ZopgVectorEnv(VectorEnv):
             if value < 1:
                 raise ValueError(f"{name} = {value} is not >= 1")
         self.mode = _mode(autoreset_mode)
-        self.copies, self.num_envs, self.max_episode_steps = Copies(env, num_envs), num_envs, limit
+        self.num_envs, self.max_episode_steps = num_envs, limit
+        self.copies = copies_of(env, num_envs, limit, self.mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.mode}
         self.single_observation_space, self.single_action_space = _spaces(env.spec)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._done = torch.zeros(num_envs, dtype=torch.bool, device=env.device)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -101,13 +105,10 @@ class ZopgVectorEnv(VectorEnv):
             seeds = [seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} entries, one for each of {self.num_envs} copies is needed")
-        if self.copies.state is None:
+        if not self.copies.begun:
             drawn = self.np_random.integers(SEEDS, size=self.num_envs).tolist() if None in seeds else seeds
             seeds = [new if old is None else old for old, new in zip(seeds, drawn, strict=True)]
-        index = _index(mask, self.copies)
-        self.copies.begin(index, _seeds(seeds, self.copies)[index])
-        self._done[index] = False
-        return self.copies.observe(), {}
+        return self.copies.begin(mask, _seeds(seeds)), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every copy: observations, rewards, terminated, truncated, infos.
@@ -115,32 +116,12 @@ class ZopgVectorEnv(VectorEnv):
         Raises ValueError on actions that are none, and in the mode DISABLED AssertionError, as Gymnasium does, where a
         finished copy would be stepped.
         """
-        over = self._done
         if self.mode is AutoresetMode.DISABLED:
-            assert not over.any(), f"copies {over.nonzero()[:, 0].tolist()} are finished: reset them by reset_mask"
-        reward, terminated, truncated = self.copies.advance(actions)
-        truncated = truncated | (self.copies.steps >= self.max_episode_steps)
-        infos: dict[str, Any] = {}
-        if self.mode is AutoresetMode.NEXT_STEP:
-            self.copies.begin(over.nonzero()[:, 0])
-            reward = torch.where(over, 0.0, reward)
-            terminated, truncated = terminated & ~over, truncated & ~over
-        self._done = terminated | truncated
-        if self.mode is AutoresetMode.SAME_STEP:
-            infos = self._final()
-            self.copies.begin(self._done.nonzero()[:, 0])
-        rewards, terminations, truncations = (part.cpu().numpy() for part in (reward.double(), terminated, truncated))
-        return self.copies.observe(), rewards, terminations, truncations, infos
-
-    def _final(self) -> dict[str, Any]:
-        """What the finished copies last saw; as in Gymnasium an object array, with None for the others."""
-        mask = self._done.cpu().numpy()
-        if not mask.any():
-            return {}
-        last, final = self.copies.observe(), np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(mask):
-            final[i] = last[i]
-        return {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask.copy()}
+            over = self.copies.over
+            assert not over.any(), f"copies {np.flatnonzero(over).tolist()} are finished: reset them by reset_mask"
+        observations, rewards, terminated, truncated, finals = self.copies.step(actions)
+        infos = {} if finals is None else _final(terminated | truncated, finals)
+        return observations, rewards, terminated, truncated, infos
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
         _check_options(options, ("reset_mask",))
@@ -149,9 +130,14 @@ class ZopgVectorEnv(VectorEnv):
         mask = np.asarray(options["reset_mask"])
         if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
             raise ValueError(f"reset_mask = {mask!r}: allowed is bool, shape [{self.num_envs}], with a True in it")
-        if self.copies.state is None and not mask.all():
+        if not self.copies.begun and not mask.all():
             raise ValueError("reset_mask picks some copies, but none was reset before: reset all of them first")
         return mask
+
+
+def copies_of(env: Env, size: int, limit: int, autoreset: AutoresetMode) -> Copies:
+    """Stepped by a kernel where there is one."""
+    return (FusedCopies if supports(env) else PlainCopies)(env, size, limit, autoreset)
 
 
 def single(
@@ -223,15 +209,21 @@ def _mode(mode: AutoresetMode | str) -> AutoresetMode:
         raise ValueError(f"autoreset_mode = {mode!r}: allowed are {allowed}") from None
 
 
-def _index(mask: Sequence[bool] | np.ndarray, copies: Copies) -> Tensor:
-    return torch.as_tensor(np.flatnonzero(mask), device=copies.env.device)
-
-
-def _seeds(seeds: Sequence[int | None], copies: Copies) -> Tensor:
+def _seeds(seeds: Sequence[int | None]) -> NDArray[np.int64]:
     for seed in seeds:
         if seed is not None and not 0 <= seed < 2**63:
             raise ValueError(f"seed = {seed} is not in [0, 2^63)")
-    return torch.tensor([CONTINUE if seed is None else seed for seed in seeds], device=copies.env.device)
+    return np.array([CONTINUE if seed is None else seed for seed in seeds], dtype=np.int64)
+
+
+def _final(mask: NDArray[np.bool_], finals: NDArray[np.float32]) -> dict[str, Any]:
+    """What the finished copies last saw; as in Gymnasium an object array, with None for the others."""
+    if not mask.any():
+        return {}
+    final = np.full(len(mask), None, dtype=object)
+    for i in np.flatnonzero(mask):
+        final[i] = finals[i]
+    return {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask.copy()}
 
 
 def _check_options(options: dict[str, Any] | None, known: Sequence[str]) -> None:

@@ -15,6 +15,8 @@ from envs.registry import ENVS, make
 
 register()
 MODES = list(AutoresetMode)
+KERNEL_AND_TENSORS = [torch.float32, torch.float64]
+"""Precisions, which decide who steps the copies."""
 CPU = torch.device("cpu")
 
 
@@ -29,8 +31,8 @@ class Fence(CartPole):
         return state.x.abs() > 0.06
 
 
-def vector(env_id, n, mode=AutoresetMode.NEXT_STEP, limit=7, **options):
-    return gymnasium.make_vec(env_id, n, autoreset_mode=mode, max_episode_steps=limit, dtype=torch.float64, **options)
+def vector(env_id, n, mode=AutoresetMode.NEXT_STEP, limit=7, dtype=torch.float64):
+    return gymnasium.make_vec(env_id, n, autoreset_mode=mode, max_episode_steps=limit, dtype=dtype)
 
 
 # check_env gives advice on spaces, which holds for gymnasium's own environments too: unbounded or unnormalized boxes.
@@ -68,18 +70,19 @@ def test_register_twice_changes_nothing():
     assert gymnasium.registry == before
 
 
+@pytest.mark.parametrize("dtype", KERNEL_AND_TENSORS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("env_id", ENVS)
-def test_vector_face_is_sync_vector_env_over_single_faces(env_id, mode):
+def test_vector_face_is_sync_vector_env_over_single_faces(env_id, mode, dtype):
     n, name = 4, f"zopg/{env_id}"
-    ours = vector(name, n, mode, limit=5)
+    ours = vector(name, n, mode, limit=5, dtype=dtype)
     theirs = gymnasium.make_vec(
         name,
         n,
         vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": mode},
         max_episode_steps=5,
-        dtype=torch.float64,
+        dtype=dtype,
     )
     assert data_equivalence(ours.reset(seed=11), theirs.reset(seed=11), exact=True)
     ours.action_space.seed(0)
@@ -126,16 +129,17 @@ def episodes_of(env, steps):
     return found
 
 
+@pytest.mark.parametrize("dtype", KERNEL_AND_TENSORS)
 @pytest.mark.parametrize("env_id", ["zopg/CartPole-v1", "zopg/RandomMDP-v0"])
-def test_episodes_depend_neither_on_the_mode_nor_on_the_number_of_copies(env_id):
-    reference = episodes_of(vector(env_id, 5, MODES[0], limit=12), 60)
+def test_episodes_depend_neither_on_the_mode_nor_on_the_number_of_copies(env_id, dtype):
+    reference = episodes_of(vector(env_id, 5, MODES[0], limit=12, dtype=dtype), 60)
     assert min(sum(seed == s for s, _ in reference) for seed in range(100, 105)) >= 4
     starts = [tuple(episode[0]) for episode in reference.values()]
     if "CartPole" in env_id:
         assert len(set(starts)) == len(starts)
     for mode in MODES:
         for n in (1, 5):
-            for key, episode in episodes_of(vector(env_id, n, mode, limit=12), 60).items():
+            for key, episode in episodes_of(vector(env_id, n, mode, limit=12, dtype=dtype), 60).items():
                 common = min(len(episode), len(reference.get(key, [])))
                 assert episode[:common] == reference.get(key, [])[:common]
 
@@ -212,9 +216,10 @@ def test_final_observation_in_same_step():
     assert 0 < terminated.sum() < 3
 
 
+@pytest.mark.parametrize("dtype", KERNEL_AND_TENSORS)
 @pytest.mark.parametrize("mode", MODES)
-def test_record_episode_statistics(mode):
-    env = RecordEpisodeStatistics(vector("zopg/MountainCarContinuous-v0", 3, mode, limit=5))
+def test_record_episode_statistics(mode, dtype):
+    env = RecordEpisodeStatistics(vector("zopg/MountainCarContinuous-v0", 3, mode, limit=5, dtype=dtype))
     env.reset(seed=0)
     env.action_space.seed(1)
     returns, lengths, over, found = np.zeros(3), np.zeros(3, int), np.zeros(3, bool), 0
@@ -294,10 +299,12 @@ def test_bad_seeds(seed):
         vector("zopg/CartPole-v1", 3).reset(seed=seed)
 
 
+@pytest.mark.parametrize("dtype", KERNEL_AND_TENSORS)
 @pytest.mark.parametrize(
     ("env_id", "actions"),
     [
         ("zopg/CartPole-v1", [0, 2]),
+        ("zopg/CartPole-v1", [0, 2**32 + 1]),
         ("zopg/CartPole-v1", [0, -1]),
         ("zopg/CartPole-v1", [0.0, 1.0]),
         ("zopg/CartPole-v1", [0, 1, 0]),
@@ -306,8 +313,8 @@ def test_bad_seeds(seed):
         ("zopg/Pendulum-v1", [["a"], ["b"]]),
     ],
 )
-def test_bad_actions(env_id, actions):
-    batch, single = vector(env_id, 2), gymnasium.make(env_id, disable_env_checker=True)
+def test_bad_actions(env_id, actions, dtype):
+    batch, single = vector(env_id, 2, dtype=dtype), gymnasium.make(env_id, disable_env_checker=True, dtype=dtype)
     batch.reset(seed=0)
     single.reset(seed=0)
     with pytest.raises(ValueError, match="actions = "):

@@ -1,10 +1,12 @@
 """Random actions in lanes against copies that are stepped and begun anew one by one, which is the definition."""
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from torch.testing import assert_close
 
-from envs.copies import Copies
+from envs.copies import PlainCopies
 from envs.core import Discrete
 from envs.fused.random_play import RandomPlay, play_randomly
 from envs.random import Purpose, Stream
@@ -24,19 +26,16 @@ CASES = [
 
 def play(id: str, horizon: int, seeds: torch.Tensor, steps: int, dtype: torch.dtype) -> RandomPlay:
     env = make(id, "cpu", dtype, horizon=horizon)
-    copies, index, action = Copies(env, len(seeds)), torch.arange(len(seeds)), env.spec.action
-    copies.begin(index, seeds)
+    copies, action = PlainCopies(env, len(seeds), horizon, AutoresetMode.SAME_STEP), env.spec.action
+    copies.begin(np.ones(len(seeds), dtype=bool), seeds.numpy())
     uniforms = Stream(seeds, torch.zeros((), dtype=torch.int64)).fold(Purpose.ACTION).uniform(steps)
     total = torch.zeros(len(seeds), dtype=dtype)
     for u in uniforms.T:
         if isinstance(action, Discrete):
-            reward, terminated, truncated = copies.advance((action.n * u).long())
+            step = copies.step((action.n * u).long())
         else:
-            reward, terminated, truncated = copies.advance(
-                (action.low[0] + (action.high[0] - action.low[0]) * u[:, None]).to(dtype)
-            )
-        total += reward
-        copies.begin(index[terminated | truncated | (copies.steps >= horizon)])
+            step = copies.step((action.low[0] + (action.high[0] - action.low[0]) * u[:, None]).to(dtype))
+        total += torch.from_numpy(step.rewards)
     return RandomPlay(total, copies.episodes, env.observe(copies.state))
 
 
