@@ -100,10 +100,11 @@ def test_no_copy_is_stepped_where_one_action_is_refused(kind: type[Copies], env_
     for each in (copies, untouched):
         each.begin(EVERYONE, SEEDS)
     actions = drawn(env)[0]
-    refused = actions.copy()
-    refused[-1] = bad
-    with pytest.raises(ValueError, match="actions = "):
-        copies.step(refused)
+    for i in (0, N - 1):
+        refused = actions.copy()
+        refused[i] = bad
+        with pytest.raises(ValueError, match="actions = "):
+            copies.step(refused)
     assert_array_equal(copies.step(actions).observations, untouched.step(actions).observations)
 
 
