@@ -12,8 +12,7 @@ from experiments.benchmarks.cbo import BASE, GROWING, GROWTH, MAIN, SIDES, Size
 @pytest.mark.parametrize("side", sorted({*SIDES, *GROWING}))
 def test_every_side_makes_steps(side: str) -> None:
     step = cbo.make_step(side, Size(2, 5, 3))
-    step()
-    step()
+    assert [step(), step()] == [1, 1]
 
 
 def test_a_measurement(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

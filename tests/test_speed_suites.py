@@ -24,9 +24,9 @@ from experiments.benchmarks import (
     timing,
 )
 from experiments.benchmarks.ceilings import Ceilings
+from experiments.benchmarks.processes import child
 from experiments.benchmarks.rates import rates_tables
-from experiments.benchmarks.sides import Measured
-from experiments.benchmarks.training import child
+from experiments.benchmarks.sides import Axis, Measured, Plan
 from experiments.libraries import Library, versions
 from experiments.presets import PRESETS
 
@@ -216,8 +216,8 @@ def test_the_seeds_page(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("children", "unsaved")
 def test_a_missing_peer_is_named_and_not_guessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(steps_sides.SIDES, "EnvPool", steps_sides.Side(steps_sides.envpool, NOWHERE))
-    monkeypatch.setitem(steps.LIBRARIES, "EnvPool", NOWHERE)
+    monkeypatch.setitem(steps_sides.SIDES, "EnvPool", sides.Side(steps_sides.envpool, NOWHERE))
+    monkeypatch.setitem(steps.PLAN.libraries, "EnvPool", NOWHERE)
     steps.steps_suite(1, tmp_path)
     page = (tmp_path / "steps.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("| EnvPool |")]
@@ -237,20 +237,35 @@ def test_a_peer_that_fails_is_named_and_ours_is_an_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sides, "child", broken)
     library = Library("json", "json")
-    found = sides.in_turn("nothing", ["zopg", "peer"], [(1,)], 2, {"peer": library})
+    found = Plan("nothing", {"peer": library}, {"n": Axis(["zopg", "peer"], [(1,)])}).measure("", 2)["n"]
     assert found.absent == {"peer": "failed: it broke"}
     assert found.processor == [{"zopg": [4e-9, 4e-9], "peer": []}]
     with pytest.raises(OSError, match="it broke"):
-        sides.in_turn("nothing", ["zopg", "other"], [(1,)], 1, {})
+        Plan("nothing", {}, {"n": Axis(["zopg", "other"], [(1,)])}).measure("", 1)
+
+
+def test_a_side_is_measured_once_at_each_of_its_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def noting(code: str, side: str, numbers: str) -> dict[str, Any]:
+        asked.append((side, json.loads(numbers)))
+        return {"found": [{"wall": float(n), "processor": 2.0 * n} for (n,) in json.loads(numbers)]}
+
+    monkeypatch.setattr(sides, "child", noting)
+    axes = {"main": Axis(["a", "b"], [(3,)]), "n": Axis(["b", "c"], [(1,), (3,)])}
+    found = Plan("nothing", {"c": Library("json", "json")}, axes).measure("", 2)
+    assert asked == 2 * [("a", [[3]]), ("b", [[3], [1]]), ("c", [[1], [3]])]
+    assert found["main"].wall == [{"a": [3.0, 3.0], "b": [3.0, 3.0]}]
+    assert found["n"].processor == [{"b": [2.0, 2.0], "c": [2.0, 2.0]}, {"b": [6.0, 6.0], "c": [6.0, 6.0]}]
 
 
 def test_a_side_without_such_a_size_leaves_a_dash() -> None:
-    sizes = steps.SIZES["CartPole-v1"]
+    sizes = steps.PLAN.axes["CartPole-v1"].sizes
     times: list[sides.Seconds] = [{"zopg": [1e-9], "torchrl": [], "gymnax": []} for _ in sizes]
     times[0]["torchrl"] = [2e-9]
-    measured = Measured(times, times, {})
+    measured = Measured(sizes, times, times, {})
     libraries = {"torchrl": NOWHERE, "gymnax": NOWHERE}
-    tables = rates_tables(["a", "b", "c"], sizes, measured, libraries, lambda side, size: 1e-10)
+    tables = rates_tables(["a", "b", "c"], measured, libraries, lambda side, size: 1e-10)
     assert "| torchrl | 5e+08 | 1 | 0.05 |" + " – | – | – |" * 2 in tables
     assert "| zopg | 1e+09 | 2 | 0.1 |" + " 1e+09 | – | 0.1 |" * 2 in tables
     assert "gymnax" not in tables
@@ -279,7 +294,7 @@ def test_all_suites_run_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_there_is_at_least_one_repeat(name: str) -> None:
     with pytest.raises(ValueError, match="repeats = 0 must be >= 1"):
         SUITES[name](0, None)
-    assert optimizers.GROWTH["snes, d"][0] == ("snes", 16, 64, 10)
+    assert optimizers.PLAN.axes["snes, d"].sizes[0] == ("snes", 16, 64, 10)
 
 
 def test_every_side_has_one_thread_of_blas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,8 +309,8 @@ def test_every_side_has_one_thread_of_blas(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    found = sides.in_turn("blas_side", ["side"], [()], 1, {})
-    assert found.processor == [{"side": []}]
+    found = Plan("blas_side", {}, {"none": Axis(["side"], [()])}).measure("", 1)
+    assert found["none"].processor == [{"side": []}]
 
 
 def test_a_process_that_fails_says_how() -> None:

@@ -52,11 +52,9 @@ def cbxpy(kind: str, R: int, N: int, d: int) -> Step:
 
 
 def pycma(R: int, N: int, d: int, diagonal: bool = False) -> Step:
-    """R instances of pycma, their BLAS on one core."""
+    """R instances of pycma."""
     import cma
-    import threadpoolctl
 
-    threadpoolctl.threadpool_limits(1, "blas")
     options = {"verbose": -10, "CMA_diagonal": diagonal, "popsize": N}
     instances = [cma.CMAEvolutionStrategy(d * [1.0], 0.5, options | {"seed": r + 1}) for r in range(R)]
     values = values_told(R, N).tolist()

@@ -13,20 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.benchmarks import ask_tell
-from experiments.benchmarks.pages import (
-    as_data,
-    circumstances,
-    growth_figure,
-    growth_table,
-    head_to_head,
-    not_measured,
-    write_suite,
-)
-from experiments.benchmarks.sides import Measured, growth_in_turn, in_turn
+from experiments.benchmarks.head_to_head import HeadToHead
+from experiments.benchmarks.pages import write_suite
+from experiments.benchmarks.sides import as_data
 from experiments.benchmarks.timing import Step
 from experiments.libraries import Library
-from experiments.progress import show_progress
-from experiments.provenance import today
 
 
 class Size(NamedTuple):
@@ -54,6 +45,22 @@ GROWING = ("cbo", "polarized-cbo", "CBXpy", "CBXpy polarized")
 LIBRARIES = {side: Library("cbx", "cbx") for side in (*SIDES, *GROWING) if side.startswith(PEER)}
 
 
+SUITE = HeadToHead(
+    name="cbo",
+    title="CBO",
+    module=__name__,
+    unit="step",
+    costs="CBO costs O(R N d), polarized CBO O(R N^2 d):\nits every particle weighs every other.",
+    peer=PEER,
+    libraries=LIBRARIES,
+    main=MAIN,
+    sides=SIDES,
+    base=BASE,
+    growth=GROWTH,
+    growing=GROWING,
+)
+
+
 def make_step(side: str, size: Size) -> Step:
     """One step of a swarm; the next call makes the next."""
     if side.startswith(PEER):
@@ -67,23 +74,6 @@ def make_step(side: str, size: Size) -> Step:
 
 
 def cbo_suite(repeats: int, out: Path | None) -> None:
-    """Measure both sides `repeats` times in turn and report medians. Raises ValueError unless repeats >= 1."""
-    with show_progress("cbo") as progress:
-        measured = in_turn(__name__, SIDES, [MAIN], repeats, LIBRARIES, progress)
-    with show_progress("cbo, growth") as progress:
-        growth = growth_in_turn(__name__, GROWING, GROWTH, repeats, LIBRARIES, progress)
-    data = {"main": as_data([MAIN], measured)} | {axis: as_data(GROWTH[axis], one) for axis, one in growth.items()}
-    title = f"R, N, d = {', '.join(map(str, BASE))}, one of them varied"
-    write_suite("cbo", out, data, report(measured, growth), growth_figure(GROWTH, growth, title), LIBRARIES)
-
-
-def report(measured: Measured, growth: dict[str, Measured]) -> str:
-    """The page."""
-    tables = "\n\n".join(growth_table(axis, GROWTH[axis], one.processor) for axis, one in growth.items())
-    return (
-        f"# CBO suite, {today()}\n\n`zopg bench --suite cbo`: medians; see `experiments/benchmarks/cbo.py`. "
-        f"{circumstances()}\n{not_measured(measured)}\n"
-        f"A step at R, N, d = {', '.join(map(str, MAIN))}:\n\n{head_to_head(measured, PEER)}\n\n"
-        f"Processor milliseconds of a step around R, N, d = {', '.join(map(str, BASE))}. CBO costs O(R N d), polarized "
-        f"CBO O(R N^2 d):\nits every particle weighs every other.\n\n{tables}\n\n![Cost of a step](cbo.png)\n"
-    )
+    """Measure all sides `repeats` times in turn and report medians. Raises ValueError unless repeats >= 1."""
+    found = SUITE.measure(repeats)
+    write_suite(SUITE.stem, out, as_data(found), SUITE.page(found), SUITE.figure(found), LIBRARIES)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from experiments.benchmarks.training import child
+from experiments.benchmarks.processes import child
 
 CODE = "from experiments.benchmarks.ceilings import print_ceilings; print_ceilings()"
 SECONDS = 0.5

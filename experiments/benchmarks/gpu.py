@@ -23,6 +23,7 @@ import torch
 
 import envs
 from envs.files import write_atomically
+from experiments.benchmarks.processes import check_repeats
 from experiments.provenance import provenance, today
 from experiments.record import write_json
 
@@ -93,8 +94,7 @@ ROWS = (
 
 def gpu_suite(repeats: int, out: Path | None) -> None:
     """Measure every row at every size, where there is a GPU. Raises ValueError unless repeats >= 1."""
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
+    check_repeats(repeats)
     found = {row.name: [rate(row, size, repeats) for size in SIZES] for row in ROWS}
     print(report(found))
     if out is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from envs.files import write_atomically
-from experiments.benchmarks.training import child
+from experiments.benchmarks.processes import check_repeats, child
 from experiments.provenance import provenance, today
 from experiments.record import write_json
 from rl import ALGORITHMS
@@ -68,8 +68,7 @@ def two_iterations(name: str, width: int) -> int:
 
 def memory_suite(repeats: int, out: Path | None) -> None:
     """Measure every agent at every size, `repeats` times, and report medians. Raises ValueError unless repeats >= 1."""
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
+    check_repeats(repeats)
     found = {}
     for name in (name for name in ALGORITHMS if name not in ABLATIONS):
         runs = [[child(CHILD, name, str(size)) for _ in range(repeats)] for size in SIZES]

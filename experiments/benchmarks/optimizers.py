@@ -13,30 +13,27 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.benchmarks.optimizers_sides import ALGORITHMS, LIBRARIES, SIDES, Size
-from experiments.benchmarks.pages import CAPTION, as_data, bands, circumstances, not_measured, number, write_suite
+from experiments.benchmarks.pages import CAPTION, bands, circumstances, not_measured, number, write_suite
 from experiments.benchmarks.rates import best_peer
-from experiments.benchmarks.sides import Measured, growth_in_turn, medians
+from experiments.benchmarks.sides import Axis, Measured, Plan, as_data, medians
 from experiments.plots import Panel, grid_figure
-from experiments.progress import show_progress
 from experiments.provenance import today
 
 R, N, D = 16, 64, 100
 AROUND = {"R": (1, R, 64), "N": (16, N, 256), "d": (10, D, 1_000)}
 """What is varied."""
-GROWTH = {
-    f"{name}, {axis}": tuple(Size(name, **({"R": R, "N": N, "d": D} | {axis: value})) for value in values)
+AXES = {
+    f"{name}, {axis}": Axis(list(SIDES), [Size(name, **({"R": R, "N": N, "d": D} | {axis: v})) for v in values])
     for name in ALGORITHMS
     for axis, values in AROUND.items()
 }
-MODULE = "experiments.benchmarks.optimizers_sides"
+PLAN = Plan("experiments.benchmarks.optimizers_sides", LIBRARIES, AXES)
 
 
 def optimizers_suite(repeats: int, out: Path | None) -> None:
     """Measure all sides `repeats` times in turn and report medians. Raises ValueError unless repeats >= 1."""
-    with show_progress("optimizers") as progress:
-        found = growth_in_turn(MODULE, list(SIDES), GROWTH, repeats, LIBRARIES, progress)
-    data = {axis: as_data(GROWTH[axis], measured) for axis, measured in found.items()}
-    write_suite("optimizers", out, data, report(found), figure(found), LIBRARIES)
+    found = PLAN.measure("optimizers", repeats)
+    write_suite("optimizers", out, as_data(found), report(found), figure(found), LIBRARIES)
 
 
 def report(found: dict[str, Measured]) -> str:
@@ -77,8 +74,7 @@ def figure(found: dict[str, Measured]) -> Figure:
     panels = []
     for name in ALGORITHMS:
         for axis in AROUND:
-            key = f"{name}, {axis}"
-            curves = bands(axis, GROWTH[key], found[key].processor, found[key].absent)
+            curves = bands(axis, found[f"{name}, {axis}"])
             panels.append(Panel(axis, f"{name}: processor s of a step", curves))
     title = f"A step without the objective; R = {R}, N = {N}, d = {D}, one of them varied"
     return grid_figure(panels, title, CAPTION, columns=len(AROUND))

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.benchmarks.ceilings import Ceilings, ceilings_table, measure_ceilings
+from experiments.benchmarks.ceilings import Ceilings, ceilings_table
 from experiments.benchmarks.floors import policy_step
-from experiments.benchmarks.pages import CAPTION, as_data, bands, circumstances, write_suite
+from experiments.benchmarks.pages import CAPTION, bands, circumstances
 from experiments.benchmarks.policies_sides import SIDES, Size
-from experiments.benchmarks.rates import rates_tables
-from experiments.benchmarks.sides import Measured, growth_in_turn
+from experiments.benchmarks.rates import rates_suite, rates_tables
+from experiments.benchmarks.sides import Axis, Measured, Plan, libraries_of
 from experiments.plots import Panel, grid_figure
-from experiments.progress import show_progress
 from experiments.provenance import today
 
 ONE, BASE = Size(1, 1, 64), Size(64, 1, 64)
@@ -33,18 +32,16 @@ AXES = {
     "population": "policies, one episode each",
     "width": "width of both hidden layers, 64 policies",
 }
-LIBRARIES = {name: side.library for name, side in SIDES.items() if side.library is not None}
-MODULE = "experiments.benchmarks.policies_sides"
+PLAN = Plan(
+    "experiments.benchmarks.policies_sides",
+    libraries_of(SIDES),
+    {axis: Axis(list(SIDES), sizes) for axis, sizes in SIZES.items()},
+)
 
 
 def policies_suite(repeats: int, out: Path | None) -> None:
     """Measure all sides `repeats` times in turn and report medians. Raises ValueError unless repeats >= 1."""
-    with show_progress("policies") as progress:
-        found = growth_in_turn(MODULE, list(SIDES), SIZES, repeats, LIBRARIES, progress)
-    ceilings = measure_ceilings(repeats)
-    data = {axis: as_data(SIZES[axis], measured) for axis, measured in found.items()}
-    page, drawn = report(found, ceilings), figure(found)
-    write_suite("policies", out, data | {"ceilings": ceilings._asdict()}, page, drawn, LIBRARIES)
+    rates_suite("policies", PLAN, repeats, out, report, figure)
 
 
 def floor(side: str, size: Size, ceilings: Ceilings) -> float:
@@ -56,10 +53,8 @@ def report(found: dict[str, Measured], ceilings: Ceilings) -> str:
     """The page."""
     tables = []
     for axis, measured in found.items():
-        labels = [f"{getattr(size, axis):,}" for size in SIZES[axis]]
-        table = rates_tables(
-            labels, SIZES[axis], measured, LIBRARIES, lambda side, size: floor(side, size, ceilings)
-        )  # fmt: skip
+        labels = [f"{getattr(size, axis):,}" for size in measured.sizes]
+        table = rates_tables(labels, measured, PLAN.libraries, lambda side, size: floor(side, size, ceilings))
         tables.append(f"By {AXES[axis]}:\n\n{table}")
     return (
         f"# Policies suite, {today()}\n\n`zopg bench --suite policies`: environment steps per second of CartPole-v1 "
@@ -72,8 +67,5 @@ def report(found: dict[str, Measured], ceilings: Ceilings) -> str:
 
 def figure(found: dict[str, Measured]) -> Figure:
     """Processor seconds of a step against each axis."""
-    panels = [
-        Panel(AXES[axis], "processor seconds of a step", bands(axis, SIZES[axis], one.processor, one.absent))
-        for axis, one in found.items()
-    ]
+    panels = [Panel(AXES[axis], "processor seconds of a step", bands(axis, one)) for axis, one in found.items()]
     return grid_figure(panels, "Rollouts of tanh networks on CartPole-v1", CAPTION, columns=len(panels))

@@ -4,10 +4,10 @@ The weights are random, so an episode has some twenty steps. Ours plays whole ep
 new episode in the step that ends one, so none of its steps is lost: the form that suits a scan best.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from experiments.benchmarks.sides import Side
 from experiments.benchmarks.timing import Step
 from experiments.libraries import Library
 
@@ -27,15 +27,6 @@ class Size(NamedTuple):
     """Of each policy."""
     width: int
     """Of both hidden layers."""
-
-
-class Side(NamedTuple):
-    """Who rolls out."""
-
-    make_step: Callable[[Size], Step | None]
-    """None at sizes that it is not asked"""
-    library: Library | None = None
-    """None: ours"""
 
 
 def make_step(side: str, size: Size) -> Step | None:

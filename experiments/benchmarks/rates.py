@@ -1,35 +1,43 @@
-"""Tables of environment steps per second, for suites whose unit is an environment step."""
+"""Suites whose unit is an environment step: steps per second, beside the machine's ceilings."""
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from experiments.benchmarks.pages import number
-from experiments.benchmarks.sides import Libraries, Measured, Seconds, medians
+from matplotlib.figure import Figure
+
+from experiments.benchmarks.ceilings import Ceilings, measure_ceilings
+from experiments.benchmarks.pages import number, write_suite
+from experiments.benchmarks.sides import Libraries, Measured, Plan, as_data, medians
 
 Floor: TypeAlias = Callable[[str, Any], float]
 """(side, size) -> the fewest seconds that a step of it can take on one core"""
 
 
-def rates_tables(
-    labels: Sequence[str], sizes: Sequence[Any], measured: Measured, libraries: Libraries, floor: Floor
-) -> str:
+def rates_suite(
+    suite: str,
+    plan: Plan,
+    repeats: int,
+    out: Path | None,
+    report: Callable[[dict[str, Measured], Ceilings], str],
+    figure: Callable[[dict[str, Measured]], Figure],
+) -> None:
+    """Measure the plan and the machine's ceilings, `repeats` times; report. Raises ValueError unless repeats >= 1."""
+    found, ceilings = plan.measure(suite, repeats), measure_ceilings(repeats)
+    data = as_data(found) | {"ceilings": ceilings._asdict()}
+    write_suite(suite, out, data, report(found, ceilings), figure(found), plan.libraries)
+
+
+def rates_tables(labels: Sequence[str], measured: Measured, libraries: Libraries, floor: Floor) -> str:
     """Per processor second, with the share of the floor that is reached, and per wall second."""
-    found = zip(("processor", "wall"), (measured.processor, measured.wall), strict=True)
-    tables = [_table(clock, labels, sizes, seconds, measured, libraries, floor) for clock, seconds in found]
-    return "\n\n".join(tables)
+    clocks = ("processor", "wall")
+    return "\n\n".join(_table(clock, labels, measured, libraries, floor) for clock in clocks)
 
 
-def _table(
-    clock: str,
-    labels: Sequence[str],
-    sizes: Sequence[Any],
-    found: Sequence[Seconds],
-    measured: Measured,
-    libraries: Libraries,
-    floor: Floor,
-) -> str:
+def _table(clock: str, labels: Sequence[str], measured: Measured, libraries: Libraries, floor: Floor) -> str:
     shares = clock == "processor"
+    found = measured.processor if shares else measured.wall
     columns = [part for label in labels for part in (label, "× best peer", *["of the floor"] * shares)]
     lines = [f"| steps per {clock} second | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     rows = [medians(seconds) for seconds in found]
@@ -40,7 +48,7 @@ def _table(
         if all(math.isnan(times[side]) for times in rows):  # it has nothing of the kind
             continue
         cells = []
-        for times, size in zip(rows, sizes, strict=True):
+        for times, size in zip(rows, measured.sizes, strict=True):
             peer = best_peer(times, libraries)
             cells += [number(1 / times[side], ".2g"), number(peer / times[side], ".3g")]
             cells += [number(floor(side, size) / times[side], ".2g")] * shares

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.benchmarks.pages import CAPTION, circumstances, number, spread, write_suite
+from experiments.benchmarks.processes import check_repeats, child
 from experiments.benchmarks.seeds_sides import BUDGET, CODE, HORIZON, THRESHOLD
-from experiments.benchmarks.sides import check_repeats, median
-from experiments.benchmarks.training import child
+from experiments.benchmarks.sides import median
 from experiments.libraries import Library
 from experiments.plots import CurveBand, Panel, grid_figure
 from experiments.progress import show_progress

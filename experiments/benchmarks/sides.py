@@ -7,96 +7,133 @@ and named; so is a peer whose process fails, with the reason.
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
-from experiments.benchmarks.training import child
+from experiments.benchmarks.processes import check_repeats, child
+from experiments.benchmarks.timing import Step
 from experiments.libraries import Library
-from experiments.loop import Progress
+from experiments.progress import show_progress
 
 Seconds: TypeAlias = dict[str, list[float]]
 """Side -> seconds of a unit, one for each repeat; none where the side was not measured."""
 Libraries: TypeAlias = Mapping[str, Library]
 """Side -> the library it needs; ours need none."""
 
-CODE = """import os, sys
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
+CODE = """import sys
 from {module} import Size, make_step
 from experiments.benchmarks.timing import measure
 measure(make_step, Size, *sys.argv[1:])"""
-"""What a process runs. OpenBLAS reads the variable as it is loaded; with two threads on busy cores, decompositions of
-small matrices take a hundred times as long, and who uses it would lose for no fault of its own."""
+"""What a process runs."""
 NOT_INSTALLED = "not installed"
 
 
-class Measured(NamedTuple):
-    """What was found at each size."""
+class Side(NamedTuple):
+    """Who makes environment steps."""
 
+    make_step: Callable[[Any], Step | None]
+    """Size -> some steps; None at sizes that it has not, or is not asked"""
+    library: Library | None = None
+    """None: ours"""
+    stores: bool = False
+    """Whether observations, rewards and flags of every step can be seen from outside."""
+
+
+def libraries_of(sides: Mapping[str, Side]) -> dict[str, Library]:
+    """Of the sides that need one."""
+    return {name: side.library for name, side in sides.items() if side.library is not None}
+
+
+class Axis(NamedTuple):
+    """What varies in one figure or table: sizes, and the sides that are measured at them."""
+
+    sides: Sequence[str]
+    sizes: Sequence[Any]
+    """NamedTuples of numbers and names."""
+
+
+Found: TypeAlias = Mapping[tuple[str, Any], list[dict[str, float]]]
+"""Side and size -> what its processes found."""
+
+
+class Measured(NamedTuple):
+    """What was found on an axis: at each of its sizes."""
+
+    sizes: Sequence[Any]
     wall: list[Seconds]
     processor: list[Seconds]
     absent: dict[str, str]
     """Side -> why it was not measured."""
 
-    def part(self, places: Sequence[int]) -> "Measured":
-        """Of the sizes at these places."""
-        return Measured([self.wall[i] for i in places], [self.processor[i] for i in places], self.absent)
+    @classmethod
+    def of(cls, axis: Axis, found: Found, absent: dict[str, str]) -> "Measured":
+        """The part on this axis of all that was found."""
+        wall, processor = (
+            [
+                {side: [seconds[clock] for seconds in found.get((side, size), [])] for side in axis.sides}
+                for size in axis.sizes
+            ]
+            for clock in ("wall", "processor")
+        )
+        return cls(axis.sizes, wall, processor, {side: why for side, why in absent.items() if side in axis.sides})
 
 
-def in_turn(
-    module: str,
-    sides: Sequence[str],
-    sizes: Sequence[Any],
-    repeats: int,
-    libraries: Libraries,
-    progress: Progress = lambda done, message: None,
-) -> Measured:
-    """Wall and processor seconds of a unit of every side at every size, which are NamedTuples of numbers and names.
+@dataclass(frozen=True)
+class Plan:
+    """What a suite measures."""
 
-    A process runs `make_step(side, size)` of `module` for all sizes. Raises ValueError unless repeats >= 1, and OSError
-    where a side fails that needs no library.
-    """
-    check_repeats(repeats)
-    absent = {side: NOT_INSTALLED for side in sides if side in libraries and libraries[side].missing}
-    wall: list[Seconds] = [{side: [] for side in sides} for _ in sizes]
-    processor: list[Seconds] = [{side: [] for side in sides} for _ in sizes]
-    for i, (_, side) in enumerate(product(range(repeats), sides)):
-        progress(i / (repeats * len(sides)), side)
-        if side in absent:
-            continue
-        try:
-            found = child(CODE.format(module=module), side, json.dumps(sizes))["found"]
-        except OSError as error:
-            if side not in libraries:
-                raise
-            absent[side] = f"failed: {error}"
-            continue
-        for j, each in enumerate(found):
-            if each is not None:
-                wall[j][side].append(each["wall"])
-                processor[j][side].append(each["processor"])
-    progress(1.0, "done")
-    return Measured(wall, processor, absent)
+    module: str
+    """Has `Size` and `make_step(side, size)`."""
+    libraries: Libraries
+    axes: Mapping[str, Axis]
+    """Name -> axis."""
 
+    @property
+    def asked(self) -> dict[str, list[Any]]:
+        """Side -> its sizes, each of them once."""
+        sizes: dict[str, dict[Any, None]] = {}
+        for axis in self.axes.values():
+            for side in axis.sides:
+                sizes.setdefault(side, {}).update(dict.fromkeys(axis.sizes))
+        return {side: list(each) for side, each in sizes.items()}
 
-def growth_in_turn(
-    module: str,
-    sides: Sequence[str],
-    growth: Mapping[str, Sequence[Any]],
-    repeats: int,
-    libraries: Libraries,
-    progress: Progress = lambda done, message: None,
-) -> dict[str, Measured]:
-    """`in_turn` at the sizes of every axis of `growth`, each of them once: axis -> what was found."""
-    flat = list(dict.fromkeys(size for sizes in growth.values() for size in sizes))
-    measured = in_turn(module, sides, flat, repeats, libraries, progress)
-    return {axis: measured.part([flat.index(size) for size in sizes]) for axis, sizes in growth.items()}
+    def measure(self, suite: str, repeats: int) -> dict[str, Measured]:
+        """Wall and processor seconds of a unit of every side at each of its sizes: axis -> what was found.
+
+        A process measures a side at all its sizes. Raises ValueError unless repeats >= 1, and OSError where a side
+        fails that needs no library.
+        """
+        check_repeats(repeats)
+        asked, found = self.asked, defaultdict(list)
+        absent = {side: NOT_INSTALLED for side in asked if side in self.libraries and self.libraries[side].missing}
+        with show_progress(suite) as progress:
+            for i, (_, side) in enumerate(product(range(repeats), asked)):
+                progress(i / (repeats * len(asked)), side)
+                if side in absent:
+                    continue
+                try:
+                    seconds = child(CODE.format(module=self.module), side, json.dumps(asked[side]))["found"]
+                except OSError as error:
+                    if side not in self.libraries:
+                        raise
+                    absent[side] = f"failed: {error}"
+                    continue
+                for size, each in zip(asked[side], seconds, strict=True):
+                    if each is not None:
+                        found[side, size].append(each)
+            progress(1.0, "done")
+        return {name: Measured.of(axis, found, absent) for name, axis in self.axes.items()}
 
 
-def check_repeats(repeats: int) -> None:
-    """Raise ValueError unless repeats >= 1."""
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
+def as_data(found: Mapping[str, Measured]) -> dict[str, Any]:
+    """JSON data: axis -> sizes, and the seconds of every side at each of them."""
+    return {
+        axis: measured._asdict() | {"sizes": [size._asdict() for size in measured.sizes]}
+        for axis, measured in found.items()
+    }
 
 
 def median(numbers: Iterable[float]) -> float:

@@ -15,31 +15,26 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.benchmarks.ceilings import Ceilings, ceilings_table, measure_ceilings
+from experiments.benchmarks.ceilings import Ceilings, ceilings_table
 from experiments.benchmarks.floors import FACES, RANDOM_STEPS
-from experiments.benchmarks.pages import CAPTION, as_data, bands, circumstances, write_suite
-from experiments.benchmarks.rates import rates_tables
-from experiments.benchmarks.sides import Measured, growth_in_turn
+from experiments.benchmarks.pages import CAPTION, bands, circumstances
+from experiments.benchmarks.rates import rates_suite, rates_tables
+from experiments.benchmarks.sides import Axis, Measured, Plan, libraries_of
 from experiments.benchmarks.steps_sides import SIDES, Size
 from experiments.plots import panels_figure
-from experiments.progress import show_progress
 from experiments.provenance import today
 
 NUMBERS = (64, 1_024, 16_384)
-SIZES = {env: tuple(Size(env, number) for number in NUMBERS) for env in RANDOM_STEPS}
-"""Environment -> what is measured."""
-LIBRARIES = {name: side.library for name, side in SIDES.items() if side.library is not None}
-MODULE = "experiments.benchmarks.steps_sides"
+PLAN = Plan(
+    "experiments.benchmarks.steps_sides",
+    libraries_of(SIDES),
+    {env: Axis(list(SIDES), [Size(env, number) for number in NUMBERS]) for env in RANDOM_STEPS},
+)
 
 
 def steps_suite(repeats: int, out: Path | None) -> None:
     """Measure all sides `repeats` times in turn and report medians. Raises ValueError unless repeats >= 1."""
-    with show_progress("steps") as progress:
-        found = growth_in_turn(MODULE, list(SIDES), SIZES, repeats, LIBRARIES, progress)
-    ceilings = measure_ceilings(repeats)
-    data = {env: as_data(SIZES[env], measured) for env, measured in found.items()}
-    page, drawn = report(found, ceilings), figure(found)
-    write_suite("steps", out, data | {"ceilings": ceilings._asdict()}, page, drawn, LIBRARIES)
+    rates_suite("steps", PLAN, repeats, out, report, figure)
 
 
 def floor(side: str, size: Size, ceilings: Ceilings) -> float:
@@ -52,7 +47,7 @@ def report(found: dict[str, Measured], ceilings: Ceilings) -> str:
     """The page."""
     labels = [f"n = {number:,}" for number in NUMBERS]
     tables = [
-        f"{env}:\n\n" + rates_tables(labels, SIZES[env], one, LIBRARIES, lambda side, size: floor(side, size, ceilings))
+        f"{env}:\n\n" + rates_tables(labels, one, PLAN.libraries, lambda side, size: floor(side, size, ceilings))
         for env, one in found.items()
     ]
     return (
@@ -65,8 +60,5 @@ def report(found: dict[str, Measured], ceilings: Ceilings) -> str:
 
 def figure(found: dict[str, Measured]) -> Figure:
     """Processor seconds of a step against the number of environments, a panel for each."""
-    panels = [
-        (f"processor seconds of a step, {env}", bands("number", SIZES[env], one.processor, one.absent))
-        for env, one in found.items()
-    ]
+    panels = [(f"processor seconds of a step, {env}", bands("number", one)) for env, one in found.items()]
     return panels_figure(panels, "Environment steps with random actions", "environments stepped together", CAPTION)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmarks.sides import Side
 from experiments.benchmarks.timing import Step
 from experiments.libraries import Library
 
@@ -26,17 +27,6 @@ class Size(NamedTuple):
     env: str
     number: int
     """Environments stepped together."""
-
-
-class Side(NamedTuple):
-    """Who steps."""
-
-    make_step: Callable[[Size], Step | None]
-    """None where it has no such environment"""
-    library: Library | None = None
-    """None: ours"""
-    stores: bool = True
-    """Whether observations, rewards and flags of every step can be seen from outside."""
 
 
 def make_step(side: str, size: Size) -> Step | None:
@@ -177,12 +167,12 @@ def torchrl(size: Size) -> Step | None:
 
 
 SIDES: dict[str, Side] = {
-    "zopg": Side(ours, stores=False),
-    "zopg, Gymnasium's face": Side(our_face),
-    "Gymnasium sync": Side(gymnasium_sync, Library("gymnasium", "gymnasium")),
-    "Gymnasium vector": Side(gymnasium_vector, Library("gymnasium", "gymnasium")),
-    "EnvPool": Side(envpool, Library("envpool", "envpool")),
-    "gymnax": Side(gymnax, Library("gymnax", "gymnax"), stores=False),
-    "torchrl": Side(torchrl, Library("torchrl", "torchrl")),
+    "zopg": Side(ours),
+    "zopg, Gymnasium's face": Side(our_face, stores=True),
+    "Gymnasium sync": Side(gymnasium_sync, Library("gymnasium", "gymnasium"), stores=True),
+    "Gymnasium vector": Side(gymnasium_vector, Library("gymnasium", "gymnasium"), stores=True),
+    "EnvPool": Side(envpool, Library("envpool", "envpool"), stores=True),
+    "gymnax": Side(gymnax, Library("gymnax", "gymnax")),
+    "torchrl": Side(torchrl, Library("torchrl", "torchrl"), stores=True),
 }
 """Name -> side."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.training import child
+from experiments.benchmarks.processes import check_repeats, child
 from experiments.libraries import Library
 from experiments.provenance import provenance, today
 from experiments.record import write_json
@@ -110,8 +110,7 @@ def surrogates_suite(repeats: int, out: Path | None) -> None:
 
     Raises ValueError unless repeats >= 1, and without scikit-learn, to which all others are compared.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
+    check_repeats(repeats)
     if PEER.missing:
         raise ValueError(f"suite = surrogates needs {PEER.package}, which is not installed: pip install -e '.[bench]'")
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}

@@ -9,12 +9,10 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from experiments.benchmarks.processes import check_repeats, child
 from experiments.provenance import provenance, today
 from experiments.record import write_json
 
@@ -79,8 +77,7 @@ def measure_memory() -> None:
 
 def training(repeats: int, out: Path | None) -> None:
     """Run both sides `repeats` times in turn and report. Raises ValueError unless repeats >= 1."""
-    if repeats < 1:
-        raise ValueError(f"repeats = {repeats} must be >= 1")
+    check_repeats(repeats)
     print("compiling the kernels, if they are not cached")
     child(MEMORY)
     ours, a2c = [], []
@@ -108,12 +105,3 @@ def training(repeats: int, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "training.json", data)
         print(f"wrote {out / 'training.json'}")
-
-
-def child(code: str, *arguments: str) -> dict[str, Any]:
-    """What a process of its own prints as JSON in its last line; raises OSError where it fails."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise OSError(f"a benchmark process ended with status {done.returncode}: {' '.join(last)}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
