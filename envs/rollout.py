@@ -152,13 +152,14 @@ def returns(
     _check(env, policy, params, episodes, stream)
     if (chosen := backend_for(env, policy, backend)) != "plain":
         found = _kernel(chosen)(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
-        return _mean(found.total, found.lengths)
+        values = trajectories.means(found.total) if chosen == "fused" else _means(found.total)
+        return Returns(values, found.total, found.lengths, _cost(found.lengths))
     total = params.new_zeros(*params.shape[:2], episodes)
     lengths = torch.zeros_like(total, dtype=torch.int64)
     for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
         total = total + torch.where(step.mask, step.reward, 0.0) * discount**t
         lengths += step.mask
-    return _mean(total, lengths)
+    return Returns(_means(total), total, lengths, _cost(lengths))
 
 
 def _kernel(chosen: Chosen) -> Callable[..., Episodes]:
@@ -169,10 +170,10 @@ def _kernel(chosen: Chosen) -> Callable[..., Episodes]:
     return simulate
 
 
-def _mean(total: Tensor, lengths: Tensor) -> Returns:
+def _means(total: Tensor) -> Tensor:
+    """Of the finite ones of [R, K, E]."""
     finite = torch.isfinite(total)
-    values = torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
-    return Returns(values, total, lengths, _cost(lengths))
+    return torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
 
 
 def _from_kernel(found: Episodes, horizon: int) -> Trajectory:
@@ -241,9 +242,10 @@ def _time_first(draws: Tensor, shape: tuple[int, ...], size: int, n: int) -> Ten
 
 
 def _cost(lengths: Tensor) -> Cost:
-    runs, points, episodes = lengths.shape
+    _, points, episodes = lengths.shape
     steps = lengths.sum((1, 2))
-    return Cost.each(runs, lengths.device, queries=points, episodes=points * episodes, env_steps=steps)
+    none = torch.zeros_like(steps)
+    return Cost(torch.full_like(steps, points), torch.full_like(steps, points * episodes), steps, none, none, none)
 
 
 def _check(env: Env, policy: Network, params: Tensor, episodes: int, stream: Stream) -> None:

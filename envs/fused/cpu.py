@@ -17,8 +17,8 @@ from envs.heads import Categorical, Gaussian, Greedy
 from envs.policies import Network
 from envs.random import Purpose, Stream
 
-SMALL = 512
-"""Parameters of a policy so few that lanes with different policies find all of them in the first-level cache."""
+SHARED = 3 * 2**17
+"""Bytes of policies, one in each lane, that the second-level cache has room for."""
 SEVERAL_CORES = 10**7
 """Multiplications, a few milliseconds, from which it pays to wake other threads."""
 
@@ -41,13 +41,15 @@ class Layout(NamedTuple):
 
 def layout(policy: Network, policies: int, episodes: int) -> Layout:
     """Found by measuring; it has no influence on results."""
-    units = sum(-(-n_out // (2 * LANES)) * (40 + 5 * n_in) for n_in, n_out in policy.widths)
-    together = sum(n_out * (n_in + 16) for n_in, n_out in policy.widths)
-    mixed = policies > 1 and episodes < LANES // 4 and policy.dim <= SMALL
+    widths = policy.widths
+    units = sum(60 + n_in * -(-n_out // LANES) for n_in, n_out in widths)
+    together = sum(150 + n_out * (n_in + LANES) for n_in, n_out in widths)
+    parameters = sum(n_out * (n_in + 1) for n_in, n_out in widths)
+    mixed = policies > 1 and episodes < LANES // 4 and LANES * parameters * 4 <= SHARED
     span = policies * episodes if mixed else episodes
     cores = numba.config.NUMBA_NUM_THREADS
     block = span if policies * episodes // span >= cores else -(-span // cores)
-    return Layout(span, max(block, LANES), LANES + 1 if mixed else 1 + together // units)
+    return Layout(span, max(block, LANES), LANES + 1 if mixed else min(1 + together // units, LANES))
 
 
 def simulate(
@@ -62,29 +64,29 @@ def simulate(
     store: bool,
 ) -> Episodes:
     """E episodes at every point of params [R, K, d]; what follows their end in a trajectory is not written."""
-    runs, points, dim = params.shape
-    count, size, observed = runs * points * episodes, policy.head.size, env.spec.observation_size
-    steps, real = count * store, np.float32 if params.dtype == torch.float32 else np.float64
-    discrete = isinstance(env.spec.action, Discrete)
+    spec, head, (runs, points, dim) = env.spec, policy.head, params.shape
+    policies, size, observed, horizon = runs * points, head.size, spec.observation_size, spec.horizon
+    count, real = policies * episodes, np.float32 if params.dtype == torch.float32 else np.float64
+    steps, discrete = count * store, isinstance(spec.action, Discrete)
     out = (
         np.empty(count, real), np.empty(count, np.int64), np.empty(count, np.bool_), np.empty((count, observed), real),
-        np.empty((steps, env.spec.horizon, observed), real),
-        np.empty((steps * discrete, env.spec.horizon), np.int64),
-        np.empty((steps * (not discrete), env.spec.horizon, size), real),
-        np.empty((steps, env.spec.horizon), real), np.empty((steps, env.spec.horizon), real),
+        np.empty((steps, horizon, observed), real),
+        np.empty((steps * discrete, horizon), np.int64),
+        np.empty((steps * (not discrete), horizon, size), real),
+        np.empty((steps, horizon), real), np.empty((steps, horizon), real),
     )  # fmt: skip
-    counter = torch.as_tensor(stream.counter).expand(runs).contiguous()
-    dynamics, plan = DYNAMICS[type(env)], layout(policy, runs * points, episodes)
+    dynamics, plan = DYNAMICS[type(env)], layout(policy, policies, episodes)
     launch(
         kernel_of(dynamics), f"{type(env).__name__} in {params.dtype}",
-        count // plan.span * -(-plan.span // plan.block), count * env.spec.horizon * dim > SEVERAL_CORES,
-        *plan, policy.with_constants(params.detach()).contiguous().view(runs * points, -1).numpy(),
-        np.array([observed, *policy.hidden, size]), policy.bias, head_kind(policy.head), policy.head.draws,
-        dim - policy.head.extra, stream.seeds.numpy(), counter.numpy(),
+        count // plan.span * -(-plan.span // plan.block), count * horizon * dim > SEVERAL_CORES,
+        *plan, np.ascontiguousarray(policy.with_constants(params.detach()).numpy()).reshape(policies, -1),
+        np.array([observed, *policy.hidden, size]), policy.bias, head_kind(head), head.draws,
+        dim - head.extra, stream.seeds.numpy(), np.full(runs, stream.counter),
         *(stream.fold(purpose).path for purpose in (Purpose.RESET, Purpose.ACTION, Purpose.TRANSITION)),
-        dynamics.rows(env.spec), env.spec.reset_draws, env.spec.transition_draws,
+        dynamics.rows(spec), spec.reset_draws, spec.transition_draws,
         tuple(table.contiguous().numpy() for table in dynamics.tables(env)),
-        points, episodes, 0 if common else point_lanes, env.spec.horizon, float(discount), store, *out,
+        points, episodes, 0 if common else point_lanes, horizon, float(discount), store, *out,
     )  # fmt: skip
-    found = [torch.from_numpy(part).view(runs, points, -1, *part.shape[1:]) for part in out]
+    shape = (runs, points, -1)
+    found = [torch.from_numpy(part.reshape(*shape, *part.shape[1:])) for part in out]
     return Episodes._make((*found[:5], found[5 if discrete else 6], *found[7:]))

@@ -16,9 +16,10 @@ import numpy as np
 from envs.fused.choices import categorical, gaussian, largest
 from envs.fused.core import ARGMAX, CATEGORICAL, GAUSSIAN, Dynamics
 from envs.fused.draws import fill_uniforms, set_sequence, to_normals
-from envs.fused.forward import PADDING, forward_episodes, forward_units, pack
-from envs.fused.lanes import LANES, any_of, compiled, convert, load, row, set_row, where
+from envs.fused.forward import PADDING, forward_episodes, forward_units
+from envs.fused.lanes import LANES, any_of, compiled, convert, row, set_row, where
 from envs.fused.launch import sources
+from envs.fused.packing import pack, packed_size
 
 
 @compiled
@@ -26,7 +27,6 @@ def _outputs(
     weights: Any,
     row_of: Any,
     sizes: Any,
-    bias: bool,
     obs: Any,
     h: Any,
     units: Any,
@@ -38,18 +38,18 @@ def _outputs(
     if side_by_side:
         for i in range(sizes[0]):
             set_row(h, i, row(obs, i))
-        at = forward_episodes(weights[0], sizes, bias, h)
+        half = forward_episodes(weights[0], sizes, h)
         for i in range(outputs.shape[0]):
-            set_row(outputs, i, load(h, at + i * LANES))
+            set_row(outputs, i, row(h, half * h.shape[1] + i))
         return
     for lane in range(LANES):
         if alive[0, lane] == 0:
             continue
         for i in range(sizes[0]):
             units[0, i] = obs[i, lane]
-        at = forward_units(weights[row_of[lane]], sizes, bias, units)
+        half = forward_units(weights[row_of[lane]], sizes, units)
         for i in range(outputs.shape[0]):
-            outputs[i, lane] = units[at // units.shape[1], at % units.shape[1] + i]
+            outputs[i, lane] = units[half, i]
 
 
 @cache
@@ -69,12 +69,10 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
         real, n, discrete = params.dtype, sizes[-1], head in (CATEGORICAL, ARGMAX)
         state, fresh = np.empty((state_size, LANES), real), np.empty((state_size, LANES), real)
         obs, outputs, odds = np.empty((sizes[0], LANES), real), np.zeros((n, LANES), real), np.empty((n, LANES), real)
-        # A row for each lane where they may differ in their policy, else one; rows begin where lines of the cache do.
-        weights = np.zeros(
-            (LANES if span > episodes else 1, (params.shape[1] + PADDING + LANES - 1) // LANES * LANES), real
-        )
+        # A row for each lane where they may differ in their policy, else one.
+        weights = np.empty((LANES if span > episodes else 1, packed_size(sizes)), real)
         row_of = np.zeros(LANES, np.int64)
-        h, units = np.zeros((2, sizes.max() + 3, LANES), real), np.zeros((2, sizes.max() + PADDING), real)
+        h, units = np.zeros((2, sizes.max() + PADDING, LANES), real), np.zeros((2, sizes.max() + PADDING), real)
         start, noise = np.empty(((reset_draws + 3) // 4 * 4, LANES), real), np.empty((4 * draws, LANES), real)
         chance, action = np.empty((4 * transition_draws, LANES), real), np.empty((n, LANES), real)
         log_std, std = np.zeros((n, LANES), real), np.zeros((n, LANES), real)
@@ -131,7 +129,7 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
                     set_row(blocks, 0, convert(row(time, 0) >> 2, np.uint64) * transition_draws)
                     fill_uniforms(blocks, transition_path, sequences, chance)
                 for j in range(4):
-                    _outputs(weights, row_of, sizes, bias, obs, h, units, outputs, active >= side_by_side, alive)
+                    _outputs(weights, row_of, sizes, obs, h, units, outputs, active >= side_by_side, alive)
                     if head == CATEGORICAL:
                         chosen, density = categorical(outputs, odds, row(noise, j), store)
                         set_row(action, 0, chosen)

@@ -201,7 +201,7 @@ def reinterpret(typing: Any, x: Any) -> Any:
     return kind(x), lambda context, builder, sig, args: builder.bitcast(args[0], context.get_value_type(kind))
 
 
-def _pointer(context: Any, builder: Any, array: types.Array, args: Any, start: types.Type, count: int) -> Any:
+def pointer(context: Any, builder: Any, array: types.Array, args: Any, start: types.Type, count: int) -> Any:
     """Where the lanes lie in memory."""
     data = context.make_array(array)(context, builder, args[0]).data
     at = builder.gep(data, [context.cast(builder, args[1], start, types.intp)], inbounds=True)
@@ -212,7 +212,7 @@ def _load(count: int) -> Any:
     @intrinsic
     def load_lanes(typing: Any, array: Any, start: Any) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            at = _pointer(context, builder, array, args, start, count)
+            at = pointer(context, builder, array, args, start, count)
             return builder.load(at, align=array.dtype.bitwidth // 8)
 
         return Lanes(array.dtype, count)(array, start), lower
@@ -229,7 +229,7 @@ def load_same(typing: Any, array: Any, start: Any) -> Any:
     """The one entry `start` in all lanes; nothing is checked."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        one = builder.load(_pointer(context, builder, array, args, start, 1), align=array.dtype.bitwidth // 8)
+        one = builder.load(pointer(context, builder, array, args, start, 1), align=array.dtype.bitwidth // 8)
         scalar = builder.extract_element(one, ir.IntType(32)(0))
         return _splat(context, builder, scalar, array.dtype, Lanes(array.dtype))
 
@@ -242,7 +242,7 @@ def store(typing: Any, array: Any, start: Any, x: Any) -> Any:
     kind = x if isinstance(x, Lanes) else Lanes(array.dtype)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _pointer(context, builder, array, args, start, kind.count)
+        at = pointer(context, builder, array, args, start, kind.count)
         builder.store(_splat(context, builder, args[2], x, kind), at, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 

@@ -1,9 +1,11 @@
 """What CPU kernels have in common: when they are compiled anew, who is told, and on how many cores they run."""
 
+import os
 import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,16 @@ class _Announcement(event.Listener):
         """Nothing."""
 
 
+@cache
+def _pool(others: int) -> ThreadPoolExecutor:
+    """Threads that wait for work, besides the one that deals it out."""
+    return ThreadPoolExecutor(others, "kernels")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)
+"""A child process does not have its parent's threads."""
+
+
 def launch(kernel: Callable[..., None], name: str, tasks: int, several: bool, *arguments: Any) -> None:
     """Call kernel(first task, stride, tasks, *arguments) on one core, or with every n-th task on each of n cores.
 
@@ -56,8 +68,10 @@ def launch(kernel: Callable[..., None], name: str, tasks: int, several: bool, *a
     if cores == 1:
         kernel(0, 1, tasks, *arguments)
         return
-    with ThreadPoolExecutor(cores - 1) as pool:
-        others = [pool.submit(kernel, core, cores, tasks, *arguments) for core in range(1, cores)]
+    pool = _pool(cores - 1)
+    others = [pool.submit(kernel, core, cores, tasks, *arguments) for core in range(1, cores)]
+    try:
         kernel(0, cores, tasks, *arguments)
-    for other in others:
-        other.result()
+    finally:
+        for other in others:
+            other.result()

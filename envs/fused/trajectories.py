@@ -24,6 +24,25 @@ def cut(found: Episodes, steps: int, horizon: int) -> tuple[Tensor, ...]:
     return (*parts, *torch.from_numpy(flags).view(3, *shape))
 
 
+def means(total: Tensor) -> Tensor:
+    """[R, K] of the finite numbers of total [R, K, E]; NaN where there is none."""
+    runs, points, episodes = total.shape
+    total_of = total.numpy().reshape(-1, episodes)
+    found = np.empty((runs, points), total_of.dtype)
+    _average(total_of, found.reshape(-1))
+    return torch.from_numpy(found)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _average(total, found):  # type: ignore[no-untyped-def]
+    for n in range(len(total)):
+        number, count = 0.0, 0
+        for each in total[n]:
+            if np.isfinite(each):
+                number, count = number + each, count + 1
+        found[n] = number / count
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _keep(source, kept, lengths, steps):  # type: ignore[no-untyped-def]
     """Words of the episodes [N, ...], as long as they are."""

@@ -10,8 +10,9 @@ import torch
 
 from envs.core import Env
 from envs.fused import cpu, functions
-from envs.fused.forward import PADDING, forward_episodes, forward_units, pack
-from envs.fused.lanes import LANES, load, store
+from envs.fused.forward import PADDING, forward_episodes, forward_units
+from envs.fused.lanes import LANES, load, row, set_row, store
+from envs.fused.packing import pack, packed_size
 from envs.policies import MLP, Network
 from envs.random import streams
 from envs.registry import make
@@ -73,25 +74,28 @@ def test_what_is_not_a_number_stays_that() -> None:
 
 @numba.njit(error_model="numpy")
 def both_ways(params, sizes, bias, obs, side_by_side, alone):  # type: ignore[no-untyped-def]
-    weights = np.zeros(params.size + PADDING, params.dtype)
+    weights = np.full(packed_size(sizes), np.nan, params.dtype)
     pack(params, sizes, bias, weights)
-    h, units = np.zeros((2, sizes.max() + 3, LANES), params.dtype), np.zeros((2, sizes.max() + PADDING), params.dtype)
+    h, units = (
+        np.zeros((2, sizes.max() + PADDING, LANES), params.dtype),
+        np.zeros((2, sizes.max() + PADDING), params.dtype),
+    )
     for i in range(sizes[0]):
         store(h, i * LANES, load(obs, i * LANES))
-    at = forward_episodes(weights, sizes, bias, h)
+    half = forward_episodes(weights, sizes, h)
     for i in range(sizes[-1]):
-        store(side_by_side, i * LANES, load(h, at + i * LANES))
+        set_row(side_by_side, i, row(h, half * h.shape[1] + i))
     for lane in range(LANES):
         for i in range(sizes[0]):
             units[0, i] = obs[i, lane]
-        at = forward_units(weights, sizes, bias, units)
+        half = forward_units(weights, sizes, units)
         for i in range(sizes[-1]):
-            alone[i, lane] = units.ravel()[at + i]
+            alone[i, lane] = units[half, i]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("hidden", [(), (8,), (17,), (64, 64), (3, 33, 16, 50)])
+@pytest.mark.parametrize("hidden", [(), (8,), (17,), (64, 64), (3, 33, 16, 50), (80, 32), (130,)])
 def test_networks_are_the_same_bits_in_lanes_of_episodes_and_of_units(
     hidden: tuple[int, ...], bias: bool, dtype: torch.dtype
 ) -> None:
