@@ -46,7 +46,10 @@ class Pairs(NamedTuple):
 
 def around(centre: Tensor, eps: Tensor) -> Tensor:
     """Points [R, 2 n, d] around a centre [R, d]: all x + eps_j, then all x - eps_j, eps [R, n, d]."""
-    return torch.cat((centre[:, None] + eps, centre[:, None] - eps), 1)
+    points = eps.new_empty(eps.shape[0], 2, *eps.shape[1:])
+    torch.add(centre[:, None], eps, out=points[:, 0])
+    torch.sub(centre[:, None], eps, out=points[:, 1])
+    return points.flatten(1, 2)
 
 
 def paired(points: Tensor, values: Tensor, ranks: bool) -> Pairs:
@@ -57,4 +60,4 @@ def paired(points: Tensor, values: Tensor, ranks: bool) -> Pairs:
     both = counts.repeat(1, 2)
     utilities = torch.where(both, values, 0.0)
     plus, minus = (centred_ranks(utilities, both) if ranks else utilities).chunk(2, 1)
-    return Pairs((ahead - behind) / 2, plus, minus, counts)
+    return Pairs((ahead - behind).div_(2), plus, minus, counts)

@@ -98,8 +98,8 @@ class PGPE(Optimizer):
         middle = (found.plus + found.minus) / 2
         baseline = (middle.sum(-1, keepdim=True) - middle) / (count - 1).clamp(min=1)  # l.4
         advantage = torch.where(found.counts & (count > 1), middle - baseline, 0.0)[..., None]
-        sigma = state.sigma[:, None]
-        g_sigma = found.mean(advantage * (found.eps**2 - sigma**2) / sigma)  # l.5
+        excess = found.eps.square().sub_(state.sigma[:, None].square())
+        g_sigma = found.mean(excess.mul_(advantage)) / state.sigma  # l.5
 
         gamma = self.gamma(state.t)
         mu, moments = self.step.follow(state.mu, found.slope(), state.moments, gamma, state.t, found.known)  # l.3, l.6

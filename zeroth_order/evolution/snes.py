@@ -71,14 +71,15 @@ class SNES(Optimizer):
     def ask(self, state: SNESState, stream: Stream) -> tuple[Tensor, SNESState]:
         """Points [R, n, d]."""
         z = normals(stream, state.normals.shape[1], state.mu)
-        return state.mu[:, None] + state.sigma[:, None] * z, state._replace(normals=z)  # l.1
+        return (state.sigma[:, None] * z).add_(state.mu[:, None]), state._replace(normals=z)  # l.1
 
     def tell(self, state: SNESState, points: Tensor, feedback: Any) -> tuple[SNESState, Metrics]:
         """One step; metrics: sigma (mean over the coordinates), step_norm (of mu), failed (share of failed values)."""
         dim = state.mu.shape[-1]
         u = utilities(feedback.values).to(state.mu)[..., None]  # l.2
-        mu = state.mu + along_runs(self.eta_mu, state.mu) * state.sigma * (u * state.normals).sum(1)  # l.3
-        growth = (u * (state.normals**2 - 1)).sum(1) / 2
+        weighted = u * state.normals
+        mu = state.mu + along_runs(self.eta_mu, state.mu) * state.sigma * weighted.sum(1)  # l.3
+        growth = (weighted.mul_(state.normals).sum(1) - u.sum(1)) / 2
         eta_sigma = self.eta_sigma * (3 + math.log(dim)) / (5 * math.sqrt(dim))
         sigma = state.sigma * torch.exp(along_runs(eta_sigma, growth) * growth)  # l.4
         metrics = {
