@@ -14,11 +14,16 @@ def centred_ranks(values: Tensor, counts: Tensor) -> Tensor:
 
     Those that do not count (their query failed) have no rank and 0.
     """
-    both = (counts[:, :, None] & counts[:, None]).to(values.dtype)
-    difference = values[:, :, None] - values[:, None]
-    better_minus_worse = (torch.sign(difference) * both).sum(-1)
-    others = (counts.sum(-1, keepdim=True) - 1).clamp(min=1)
-    return better_minus_worse / (2 * others)
+    ranked = counts.sum(-1, keepdim=True)
+    better, not_worse = places(torch.where(counts, values, torch.inf))
+    better_minus_worse = torch.where(counts, better + not_worse - ranked, 0)
+    return better_minus_worse.to(values.dtype) / (2 * (ranked - 1).clamp(min=1))
+
+
+def places(values: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of values [R, n] lie below each, and how many not above it, [R, n] int64."""
+    ordered, values = values.sort(-1).values, values.contiguous()
+    return torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, side="right")
 
 
 def utilities_by_rank(popsize: int) -> Tensor:
@@ -36,7 +41,6 @@ def utilities(values: Tensor) -> Tensor:
     values = failed_to_inf(values)
     table = utilities_by_rank(values.shape[-1]).to(values.device)
     total = torch.nn.functional.pad(table.cumsum(0), (1, 0))
-    ordered = values.sort(-1).values
-    first, last = (torch.searchsorted(ordered, values.contiguous(), side=side) for side in ("left", "right"))
+    first, last = places(values)
     shared = ((total[last] - total[first]) / (last - first)).to(values.dtype)
     return torch.where(succeeded(values).any(-1, keepdim=True), shared, 0.0)
