@@ -4,23 +4,31 @@ import math
 from typing import Any
 
 from envs.fused.functions import exp, log
-from envs.fused.lanes import Value, compiled, everywhere, row, set_row, where
+from envs.fused.lanes import LANES, Value, compiled, everywhere, load, row, set_row, store, where
 
 LOG_SQRT_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+@compiled
+def softmax(logits: Any, first: int, n: int, odds: Any) -> tuple[Value, Value]:
+    """Odds exp(logit - largest) of n rows, both from entry `first` on; the largest logit, and the sum of the odds."""
+    end = first + n * LANES
+    top = load(logits, first)
+    for i in range(first + LANES, end, LANES):
+        top = where(load(logits, i) > top, load(logits, i), top)
+    total = everywhere(logits.dtype.type(0))
+    for i in range(first, end, LANES):
+        each = exp(load(logits, i) - top)
+        store(odds, i, each)
+        total = total + each
+    return top, total
 
 
 @compiled
 def categorical(logits: Any, odds: Any, uniform: Value, log_prob: bool) -> tuple[Value, Value]:
     """Action, as a real number, and its log-probability if asked for, from logits and scratch [n, LANES]."""
     n = logits.shape[0]
-    top = row(logits, 0)
-    for i in range(1, n):
-        top = where(row(logits, i) > top, row(logits, i), top)
-    total = 0.0 * uniform
-    for i in range(n):
-        each = exp(row(logits, i) - top)
-        set_row(odds, i, each)
-        total = total + each
+    top, total = softmax(logits, 0, n, odds)
     reached, action, cumulative, chosen = uniform * total, 0.0 * uniform, 0.0 * uniform, row(logits, 0)
     for i in range(n - 1):
         cumulative = cumulative + row(odds, i)

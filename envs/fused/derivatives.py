@@ -1,23 +1,21 @@
-"""A tanh network and its head with derivatives, for n <= LANES steps at once, in float64.
+"""A tanh network and its head with derivatives by the parameters, a step of an episode in each lane.
 
-`h` and `rh` [depth, width, LANES] hold activations and their derivatives along a direction u (Pearlmutter's R-operator,
-1994), layer by layer. Every inner loop is over lanes and without branches, so it compiles to vector instructions.
+Activations h, adjoints rho, and their derivatives rh and delta along a direction u (Pearlmutter's R-operator, 1994) lie
+in flat scratch: a row of LANES for each unit, layer after layer from the observations to the outputs, which is a block.
+Several blocks are worked on together: one hides the latencies of another, and sums over lanes are taken once.
 """
 
+import math
 from typing import Any
 
-import numba
-import numpy as np
-from numba.extending import register_jitable
-
-from envs.fused.elementary import exp_negative, tanh
-
-LANES = 32
-"""Steps at a time: activations of small networks stay in the first-level cache."""
+from envs.fused.choices import softmax
+from envs.fused.functions import tanh
+from envs.fused.lanes import LANES, Value, compiled, everywhere, fma, load, load_same, store, where
+from envs.fused.shuffles import four_halved_sums, halved_sum
 
 
-@register_jitable
-def offset(sizes: Any, bias: bool, layer: int) -> int:
+@compiled
+def weights_before(sizes: Any, bias: bool, layer: int) -> int:
     """Where a layer's weights [out, in] begin in the flat vector; its biases follow."""
     at = 0
     for i in range(layer):
@@ -25,158 +23,210 @@ def offset(sizes: Any, bias: bool, layer: int) -> int:
     return at
 
 
-@register_jitable
-def _fill(x: Any, value: float, n: int) -> None:
-    for s in range(n):
-        x[s] = value
+@compiled
+def _begin(vector: Any, at: int, bias: bool, n: int, y: Any, to: int) -> None:
+    """Rows y are biases, or 0."""
+    for o in range(n):
+        store(y, to + o * LANES, load_same(vector, at + o) if bias else everywhere(vector.dtype.type(0)))
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _add_products(row: Any, at: int, step: int, x: Any, number: int, n: int, z: Any) -> None:
-    """z += sum_i row[at + i step] x[i] over i < number; four terms at a time save loads and stores of z."""
-    whole = number - number % 4
-    for i in range(0, whole, 4):
-        j = at + i * step
-        w0, w1, w2, w3 = row[j], row[j + step], row[j + 2 * step], row[j + 3 * step]
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        for s in range(n):
-            z[s] += w0 * x0[s] + w1 * x1[s] + w2 * x2[s] + w3 * x3[s]
-    for i in range(whole, number):
-        w, xi = row[at + i * step], x[i]
-        for s in range(n):
-            z[s] += w * xi[s]
-
-
-@numba.njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def add_sums(x: Any, y: Any, number: int, n: int, total: Any, at: int) -> None:
-    """total[at + i] += sum over the lanes of x y[i], i < number."""
-    whole = number - number % 4
-    for i in range(0, whole, 4):
-        y0, y1, y2, y3 = y[i], y[i + 1], y[i + 2], y[i + 3]
-        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-        for s in range(n):
-            t0 += x[s] * y0[s]
-            t1 += x[s] * y1[s]
-            t2 += x[s] * y2[s]
-            t3 += x[s] * y3[s]
-        total[at + i] += t0
-        total[at + i + 1] += t1
-        total[at + i + 2] += t2
-        total[at + i + 3] += t3
-    for i in range(whole, number):
-        yi, t = y[i], 0.0
-        for s in range(n):
-            t += x[s] * yi[s]
-        total[at + i] += t
-
-
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def forward(row: Any, u: Any, second: bool, sizes: Any, bias: bool, n: int, h: Any, rh: Any) -> None:
-    """Activations of every layer from those in h[0], the outputs in the last; and, if `second`, rh along u."""
-    last = sizes.size - 1
-    for layer in range(last):
-        fan_in, fan_out, at = sizes[layer], sizes[layer + 1], offset(sizes, bias, layer)
-        for o in range(fan_out):
-            first, first_bias = at + o * fan_in, at + fan_in * fan_out + o
-            z, rz = h[layer + 1, o], rh[layer + 1, o]
-            _fill(z, row[first_bias] if bias else 0.0, n)
-            _add_products(row, first, 1, h[layer], fan_in, n, z)
-            if layer < last - 1:
-                for s in range(n):
-                    z[s] = tanh(z[s])
-            if second:
-                _fill(rz, u[first_bias] if bias else 0.0, n)
-                _add_products(u, first, 1, h[layer], fan_in, n, rz)
-                if layer > 0:
-                    _add_products(row, first, 1, rh[layer], fan_in, n, rz)
-                if layer < last - 1:
-                    for s in range(n):
-                        rz[s] *= 1.0 - z[s] * z[s]
-
-
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def categorical(
-    out: Any, rout: Any, second: bool, action: Any, n: int, g: Any, rg: Any, top: Any, total: Any, mean: Any
+@compiled
+def _add_products(
+    vector: Any, at: int, step_out: int, step_in: int, n_out: int, n_in: int, x: Any, start: int, y: Any, to: int
 ) -> None:
-    """Derivatives g of log pi by the outputs [n actions, LANES], and rg of g along u, at `action` [LANES]."""
-    for s in range(n):
-        top[s], total[s], mean[s] = out[0, s], 0.0, 0.0
-    for i in range(1, len(g)):
-        for s in range(n):
-            top[s] = max(top[s], out[i, s])
-    for i in range(len(g)):
-        for s in range(n):
-            g[i, s] = exp_negative(out[i, s] - top[s])
-            total[s] += g[i, s]
-    for i in range(len(g)):
-        for s in range(n):
-            g[i, s] /= total[s]
-    if second:
-        for i in range(len(g)):
-            for s in range(n):
-                mean[s] += g[i, s] * rout[i, s]
-        for i in range(len(g)):
-            for s in range(n):
-                rg[i, s] = g[i, s] * (mean[s] - rout[i, s])
-    for i in range(len(g)):
-        for s in range(n):
-            g[i, s] = (1.0 if action[s] == i else 0.0) - g[i, s]
+    """Rows y += W x with W[o, i] = vector[at + o step_out + i step_in], four rows at a time."""
+    whole = n_out - n_out % 4
+    for o in range(0, whole, 4):
+        row, w = to + o * LANES, at + o * step_out
+        a, b, c, d = load(y, row), load(y, row + LANES), load(y, row + 2 * LANES), load(y, row + 3 * LANES)
+        for i in range(start, start + n_in * LANES, LANES):
+            value = load(x, i)
+            a, b = fma(value, load_same(vector, w), a), fma(value, load_same(vector, w + step_out), b)
+            v = w + 2 * step_out
+            c, d = fma(value, load_same(vector, v), c), fma(value, load_same(vector, v + step_out), d)
+            w += step_in
+        store(y, row, a)
+        store(y, row + LANES, b)
+        store(y, row + 2 * LANES, c)
+        store(y, row + 3 * LANES, d)
+    for o in range(whole, n_out):
+        row, w = to + o * LANES, at + o * step_out
+        a = load(y, row)
+        for i in range(start, start + n_in * LANES, LANES):
+            a = fma(load(x, i), load_same(vector, w), a)
+            w += step_in
+        store(y, row, a)
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def gaussian(
-    out: Any, rout: Any, log_std: Any, rlog_std: Any, second: bool, action: Any, n: int,
-    g: Any, rg: Any, free: Any, rfree: Any,
-) -> None:  # fmt: skip
-    """The same for means, and `free` and rfree by the log standard deviations [A], at `action` [A, LANES]."""
-    for i in range(len(g)):
-        precision, along = np.exp(-2.0 * log_std[i]), rlog_std[i]
-        for s in range(n):
-            error = action[i, s] - out[i, s]
-            g[i, s], free[i, s] = error * precision, error * error * precision - 1.0
+@compiled
+def forward(
+    params: Any, u: Any, at: int, second: bool, sizes: Any, bias: bool, h: Any, rh: Any, size: int, blocks: int
+) -> int:
+    """Activations of every layer from the observations; and, if `second`, rh along u.
+
+    Observations begin at entry 0 of each of `blocks` of `size` entries, parameters and direction at entry `at`. Returns
+    where the outputs begin. Blocks are the inner loop, because none of them has to wait for another.
+    """
+    x, layers = 0, sizes.size - 1
+    for layer in range(layers):
+        n_in, n_out, hidden = sizes[layer], sizes[layer + 1], layer < layers - 1
+        biases, y = at + n_in * n_out, x + n_in * LANES
+        for k in range(0, blocks * size, size):
+            _begin(params, biases, bias, n_out, h, y + k)
+            _add_products(params, at, n_in, 1, n_out, n_in, h, x + k, h, y + k)
+        if hidden:
+            for k in range(0, blocks * size, size):
+                for i in range(y + k, y + k + n_out * LANES, LANES):
+                    store(h, i, tanh(load(h, i)))
         if second:
-            for s in range(n):
-                error, slope = action[i, s] - out[i, s], rout[i, s]
-                rg[i, s] = -(slope + 2.0 * along * error) * precision
-                rfree[i, s] = -2.0 * error * precision * (slope + along * error)
+            for k in range(0, blocks * size, size):
+                _begin(u, biases, bias, n_out, rh, y + k)
+                _add_products(u, at, n_in, 1, n_out, n_in, h, x + k, rh, y + k)
+                if layer > 0:
+                    _add_products(params, at, n_in, 1, n_out, n_in, rh, x + k, rh, y + k)
+                if hidden:
+                    for i in range(y + k, y + k + n_out * LANES, LANES):
+                        z = load(h, i)
+                        store(rh, i, load(rh, i) * (1.0 - z * z))
+        at, x = biases + (n_out if bias else 0), y
+    return x
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+@compiled
+def categorical(
+    h: Any, rh: Any, second: bool, at: int, n: int, action: Value, w: Value, a: Value, rho: Any, delta: Any
+) -> Value:
+    """Adjoints of n logits, w g in rho and, if `second`, a g in delta and a rg added to rho; <g, rh>.
+
+    g is the derivative of log pi at `action` by the logits, which begin at entry `at`, and rg its own along u.
+    """
+    slope, mean = 0.0 * w, 0.0 * w
+    _, total = softmax(h, at, n, rho)
+    scale = 1.0 / total
+    if second:
+        for i in range(at, at + n * LANES, LANES):
+            mean = fma(load(rho, i) * scale, load(rh, i), mean)
+    for k in range(n):
+        i = at + k * LANES
+        p = load(rho, i) * scale
+        g = where(action == float(k), 1.0 - p, -p)
+        back = w * g
+        if second:
+            along = load(rh, i)
+            slope = fma(g, along, slope)
+            back = fma(a * p, mean - along, back)
+            store(delta, i, a * g)
+        store(rho, i, back)
+    return slope
+
+
+@compiled
+def gaussian(
+    h: Any, rh: Any, second: bool, at: int, n: int, params: Any, u: Any, free: int, actions: Any, first: int,
+    w: Value, a: Value, rho: Any, delta: Any,
+) -> Value:  # fmt: skip
+    """The same of n means and, in the rows of rho after them, of the log standard deviations at entry `free`.
+
+    The actions are rows from entry `first` on.
+    """
+    slope = 0.0 * w
+    for k in range(n):
+        i, precision = at + k * LANES, math.exp(-2.0 * params[free + k])
+        error = load(actions, first + k * LANES) - load(h, i)
+        g = error * precision
+        g_std = fma(error, g, -1.0)
+        back, back_std = w * g, w * g_std
+        if second:
+            along, along_std = load(rh, i), u[free + k]
+            slope = fma(g, along, fma(g_std, along_std, slope))
+            shift = fma(error, along_std, along)
+            back = back - a * (shift + error * along_std) * precision
+            back_std = back_std - 2.0 * a * g * shift
+            store(delta, i, a * g)
+        store(rho, i, back)
+        store(rho, i + n * LANES, back_std)
+    return slope
+
+
+@compiled
 def backward(
-    row: Any, u: Any, second: bool, sizes: Any, bias: bool, n: int, h: Any, rh: Any, rho: Any, delta: Any, total: Any
-) -> None:
-    """Add to `total` what rho (by weight w, and along u) and delta (by weight a) at the outputs contribute."""
-    for layer in range(sizes.size - 2, -1, -1):
-        fan_in, fan_out, at = sizes[layer], sizes[layer + 1], offset(sizes, bias, layer)
-        for o in range(fan_out):
-            r, d = rho[layer + 1, o], delta[layer + 1, o]
-            add_sums(r, h[layer], fan_in, n, total, at + o * fan_in)
-            if second and layer > 0:
-                add_sums(d, rh[layer], fan_in, n, total, at + o * fan_in)
-            if bias:
-                total[at + fan_in * fan_out + o] += _sum(r, n)
-        if layer == 0:
-            return
-        for i in range(fan_in):
-            x, rx, back, back_delta = h[layer, i], rh[layer, i], rho[layer, i], delta[layer, i]
-            _fill(back, 0.0, n)
-            _add_products(row, at + i, fan_in, rho[layer + 1], fan_out, n, back)
+    params: Any, u: Any, at: int, second: bool, sizes: Any, bias: bool, h: Any, rh: Any, rho: Any, delta: Any,
+    size: int, blocks: int,
+) -> None:  # fmt: skip
+    """Adjoints of the hidden layers from those of the outputs; see `forward`."""
+    y = (sizes.sum() - sizes[-1]) * LANES
+    for layer in range(sizes.size - 2, 0, -1):
+        n_in, n_out, x = sizes[layer], sizes[layer + 1], y - sizes[layer] * LANES
+        weights = at + weights_before(sizes, bias, layer)
+        for k in range(0, blocks * size, size):
+            _begin(rho, 0, False, n_in, rho, x + k)
+            _add_products(params, weights, 1, n_in, n_in, n_out, rho, y + k, rho, x + k)
             if second:
-                _fill(back_delta, 0.0, n)
-                _add_products(u, at + i, fan_in, delta[layer + 1], fan_out, n, back)
-                _add_products(row, at + i, fan_in, delta[layer + 1], fan_out, n, back_delta)
-                for s in range(n):
-                    slope = 1.0 - x[s] * x[s]
-                    back[s] = slope * back[s] - 2.0 * x[s] * rx[s] * back_delta[s]
-                    back_delta[s] *= slope
-            else:
-                for s in range(n):
-                    back[s] *= 1.0 - x[s] * x[s]
+                _begin(rho, 0, False, n_in, delta, x + k)
+                _add_products(u, weights, 1, n_in, n_in, n_out, delta, y + k, rho, x + k)
+                _add_products(params, weights, 1, n_in, n_in, n_out, delta, y + k, delta, x + k)
+            for i in range(x + k, y + k, LANES):
+                z, back = load(h, i), load(rho, i)
+                slope = 1.0 - z * z
+                back = slope * back
+                if second:
+                    back_delta = load(delta, i)
+                    back = back - 2.0 * z * load(rh, i) * back_delta
+                    store(delta, i, slope * back_delta)
+                store(rho, i, back)
+        y = x
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _sum(x: Any, n: int) -> float:
-    total = 0.0
-    for s in range(n):
-        total += x[s]
-    return total
+@compiled
+def add_gradients(
+    total: Any, second: bool, sizes: Any, bias: bool, extra: int, h: Any, rh: Any, rho: Any, delta: Any,
+    size: int, blocks: int,
+) -> None:  # fmt: skip
+    """Add to `total` [d] what all lanes of all blocks contribute; see `forward`.
+
+    Adjoints of `extra` free parameters of the head follow those of the outputs.
+    """
+    at, x, layers = 0, 0, sizes.size - 1
+    for layer in range(layers):
+        n_in, n_out, y = sizes[layer], sizes[layer + 1], x + sizes[layer] * LANES
+        _add_outer_products(total, at, n_out, n_in, second and layer > 0, h, rh, x, rho, delta, y, size, blocks)
+        at += n_in * n_out
+        rows = (n_out if bias else 0) + (extra if layer == layers - 1 else 0)
+        first = y if bias else y + n_out * LANES
+        for o in range(rows):
+            a = load(rho, first + o * LANES)
+            for k in range(size, blocks * size, size):
+                a = a + load(rho, first + o * LANES + k)
+            total[at + o] += halved_sum(a)
+        at, x = at + (n_out if bias else 0), y
+
+
+@compiled
+def _add_outer_products(
+    total: Any, at: int, n_out: int, n_in: int, second: bool, h: Any, rh: Any, x: int, rho: Any, delta: Any, y: int,
+    size: int, blocks: int,
+) -> None:  # fmt: skip
+    """Of two units and two of their inputs at a time, some of which are meaningless after the last one."""
+    zero = everywhere(h.dtype.type(0))
+    for o in range(0, n_out, 2):
+        for i in range(0, n_in, 2):
+            a, b, c, d = zero, zero, zero, zero
+            j, m = x + i * LANES, y + o * LANES
+            for k in range(0, blocks * size, size):
+                first, following = load(h, j + k), load(h, j + k + LANES)
+                one, two = load(rho, m + k), load(rho, m + k + LANES)
+                a, b, c, d = fma(one, first, a), fma(one, following, b), fma(two, first, c), fma(two, following, d)
+            if second:
+                for k in range(0, blocks * size, size):
+                    first, following = load(rh, j + k), load(rh, j + k + LANES)
+                    one, two = load(delta, m + k), load(delta, m + k + LANES)
+                    a, b, c, d = fma(one, first, a), fma(one, following, b), fma(two, first, c), fma(two, following, d)
+            p, q, r, s = four_halved_sums(a, b, c, d)
+            w, two_in = at + o * n_in + i, i + 1 < n_in
+            total[w] += p
+            if two_in:
+                total[w + 1] += q
+            if o + 1 < n_out:
+                total[w + n_in] += r
+                if two_in:
+                    total[w + n_in + 1] += s

@@ -1,9 +1,10 @@
-"""What moves numbers from lane to lane: a sum over the lanes, and the transposition of a square."""
+"""What moves numbers from lane to lane: sums over the lanes, and the transposition of a square."""
 
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 
 from envs.fused.lanes import FEW, pointer
@@ -14,6 +15,11 @@ def _shuffle(builder: Any, x: Any, y: Any, order: list[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
 
+def _added(builder: Any, x: Any, y: Any, order: list[int], step: int) -> Any:
+    """The numbers `order` of x followed by y, and those `step` later, added."""
+    return builder.fadd(_shuffle(builder, x, y, order), _shuffle(builder, x, y, [i + step for i in order]))
+
+
 @intrinsic
 def halved_sum(typing: Any, x: Any) -> Any:
     """The sum of all lanes: the upper half is added to the lower one until one number is left."""
@@ -22,11 +28,27 @@ def halved_sum(typing: Any, x: Any) -> Any:
         total, count = args[0], x.count
         while count > 1:
             count //= 2
-            halves = (_shuffle(builder, total, total, list(range(at, at + count))) for at in (0, count))
-            total = builder.fadd(*halves)
+            total = _added(builder, total, total, list(range(count)), count)
         return builder.extract_element(total, ir.IntType(32)(0))
 
     return x.dtype(x), lower
+
+
+@intrinsic
+def four_halved_sums(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The halved sums of four, in fewer instructions than one by one: their last four numbers are added together."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts, count = args, a.count
+        while count > 4:
+            count //= 2
+            parts = [_added(builder, part, part, list(range(count)), count) for part in parts]
+        first, last = (_added(builder, parts[i], parts[i + 1], [0, 1, 4, 5], 2) for i in (0, 2))
+        sums = _added(builder, first, last, [0, 2, 4, 6], 1)
+        numbers = [builder.extract_element(sums, ir.IntType(32)(i)) for i in range(4)]
+        return context.make_tuple(builder, sig.return_type, numbers)
+
+    return UniTuple(a.dtype, 4)(a, b, c, d), lower
 
 
 @intrinsic
