@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from envs.core import Cost, Env, State
+from envs.core import Cost, Env, EnvSpec, State
 from envs.fused import cpu, trajectories, triton
 from envs.fused.core import Episodes
 from envs.heads import Head
@@ -109,9 +109,12 @@ def rollout(
     With `common`, the K points of a run see the same random numbers. Raises ValueError on a bad argument.
     """
     _check(env, policy, params, episodes, stream)
-    if (chosen := backend_for(env, policy, backend)) != "plain":
-        found = _kernel(chosen)(env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
-        return _from_kernel(found, env.spec.horizon)
+    if (chosen := backend_for(env, policy, backend)) == "fused":
+        played = cpu.simulate(env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
+        return _from_fused(played, env.spec)
+    if chosen == "triton":
+        found = _triton()(env, policy, params, episodes, stream, 1.0, common, POINT_LANES, store=True)
+        return _from_triton(found, env.spec.horizon)
     shape, horizon = (*params.shape[:2], episodes), env.spec.horizon
     buffers: list[Tensor] = []
     last_obs = params.new_zeros(*shape, env.spec.observation_size)
@@ -150,10 +153,12 @@ def returns(
     Arguments as for `rollout`.
     """
     _check(env, policy, params, episodes, stream)
-    if (chosen := backend_for(env, policy, backend)) != "plain":
-        found = _kernel(chosen)(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
-        values = trajectories.means(found.total) if chosen == "fused" else _means(found.total)
-        return Returns(values, found.total, found.lengths, _cost(found.lengths))
+    if (chosen := backend_for(env, policy, backend)) == "fused":
+        played = cpu.simulate(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
+        return Returns(trajectories.means(played.total), played.total, played.lengths, _cost(played.lengths))
+    if chosen == "triton":
+        found = _triton()(env, policy, params, episodes, stream, discount, common, POINT_LANES, store=False)
+        return Returns(_means(found.total), found.total, found.lengths, _cost(found.lengths))
     total = params.new_zeros(*params.shape[:2], episodes)
     lengths = torch.zeros_like(total, dtype=torch.int64)
     for t, step in enumerate(_steps(env, policy, params, episodes, stream, common)):
@@ -162,9 +167,7 @@ def returns(
     return Returns(_means(total), total, lengths, _cost(lengths))
 
 
-def _kernel(chosen: Chosen) -> Callable[..., Episodes]:
-    if chosen == "fused":
-        return cpu.simulate
+def _triton() -> Callable[..., Episodes]:
     from envs.fused.triton.launch import simulate  # needs Triton
 
     return simulate
@@ -176,15 +179,25 @@ def _means(total: Tensor) -> Tensor:
     return torch.where(finite, total, 0.0).sum(-1) / finite.sum(-1)
 
 
-def _from_kernel(found: Episodes, horizon: int) -> Trajectory:
-    if found.lengths.device.type == "cpu":  # on a GPU, the host would have to wait for the lengths
-        steps = min(-(-int(found.lengths.max()) // BLOCK) * BLOCK, horizon)
-        return Trajectory._make((*trajectories.cut(found, steps, horizon), found.last_obs, _cost(found.lengths)))
-    time, lengths = torch.arange(horizon, device=found.lengths.device), found.lengths[..., None]
+def _from_fused(played: trajectories.Played, spec: EnvSpec) -> Trajectory:
+    steps = _longest(played.lengths, spec.horizon)
+    parts = trajectories.cut(played, steps, spec)
+    return Trajectory._make((*parts, played.last_obs, _cost(played.lengths)))
+
+
+def _from_triton(found: Episodes, horizon: int) -> Trajectory:
+    device, lengths = found.lengths.device, found.lengths[..., None]
+    steps = _longest(lengths, horizon) if device.type == "cpu" else horizon  # on a GPU, the host would have to wait
+    time = torch.arange(steps, device=device)
     last = time == lengths - 1
     flags = (last & found.terminated[..., None], last & (lengths == horizon), time < lengths)
-    stored = (found.obs, found.action, found.log_prob, found.reward)
+    stored = (part[:, :, :, :steps].contiguous() for part in (found.obs, found.action, found.log_prob, found.reward))
     return Trajectory._make((*stored, *flags, found.last_obs, _cost(found.lengths)))
+
+
+def _longest(lengths: Tensor, horizon: int) -> int:
+    """T of a trajectory."""
+    return min(-(-int(lengths.max()) // BLOCK) * BLOCK, horizon)
 
 
 @torch.no_grad()

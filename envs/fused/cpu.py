@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from envs.core import Discrete, Env
-from envs.fused.core import Episodes, head_kind
+from envs.fused.core import head_kind
 from envs.fused.dynamics import DYNAMICS
 from envs.fused.kernel import kernel_of
 from envs.fused.lanes import LANES
 from envs.fused.launch import launch
+from envs.fused.trajectories import STEPS, Played, record_width
 from envs.heads import Categorical, Gaussian, Greedy
 from envs.policies import Network
 from envs.random import Purpose, Stream
@@ -62,19 +63,16 @@ def simulate(
     common: bool,
     point_lanes: int,
     store: bool,
-) -> Episodes:
-    """E episodes at every point of params [R, K, d]; what follows their end in a trajectory is not written."""
+) -> Played:
+    """E episodes at every point of params [R, K, d]."""
     spec, head, (runs, points, dim) = env.spec, policy.head, params.shape
     policies, size, observed, horizon = runs * points, head.size, spec.observation_size, spec.horizon
     count, real = policies * episodes, np.float32 if params.dtype == torch.float32 else np.float64
-    steps, discrete = count * store, isinstance(spec.action, Discrete)
-    out = (
-        np.empty(count, real), np.empty(count, np.int64), np.empty(count, np.bool_), np.empty((count, observed), real),
-        np.empty((steps, horizon, observed), real),
-        np.empty((steps * discrete, horizon), np.int64),
-        np.empty((steps * (not discrete), horizon, size), real),
-        np.empty((steps, horizon), real), np.empty((steps, horizon), real),
-    )  # fmt: skip
+    width = record_width(observed, 1 if isinstance(spec.action, Discrete) else size)
+    blocks = -(-horizon // STEPS) if store else 0
+    total, lengths, terminated = np.empty(count, real), np.empty(count, np.int64), np.empty(count, np.bool_)
+    last_obs, blocks_of = np.empty((count, observed), real), np.empty((count, blocks), np.int64)
+    stored = np.empty((count * blocks, STEPS, width), real)
     dynamics, plan = DYNAMICS[type(env)], layout(policy, policies, episodes)
     launch(
         kernel_of(dynamics), f"{type(env).__name__} in {params.dtype}",
@@ -85,8 +83,9 @@ def simulate(
         *(stream.fold(purpose).path for purpose in (Purpose.RESET, Purpose.ACTION, Purpose.TRANSITION)),
         dynamics.rows(spec), spec.reset_draws, spec.transition_draws,
         tuple(table.contiguous().numpy() for table in dynamics.tables(env)),
-        points, episodes, 0 if common else point_lanes, horizon, float(discount), store, *out,
+        points, episodes, 0 if common else point_lanes, horizon, float(discount), store,
+        total, lengths, terminated, last_obs, stored, blocks_of,
     )  # fmt: skip
-    shape = (runs, points, -1)
-    found = [torch.from_numpy(part.reshape(*shape, *part.shape[1:])) for part in out]
-    return Episodes._make((*found[:5], found[5 if discrete else 6], *found[7:]))
+    parts = (total, lengths, terminated, last_obs)
+    found = [torch.from_numpy(part).view(runs, points, episodes, *part.shape[1:]) for part in parts]
+    return Played(found[0], found[1], found[2], found[3], stored, blocks_of)

@@ -20,6 +20,7 @@ from envs.fused.forward import PADDING, forward_episodes, forward_units
 from envs.fused.lanes import LANES, any_of, compiled, convert, row, set_row, where
 from envs.fused.launch import sources
 from envs.fused.packing import pack, packed_size
+from envs.fused.trajectories import write
 
 
 @compiled
@@ -63,12 +64,14 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
         first_task, stride, tasks, span, block, side_by_side,
         params, sizes, bias, head, draws, first_free, seeds, counters, reset_path, action_path, transition_path,
         state_size, reset_draws, transition_draws, tables, points, episodes, point_lanes, horizon, discount, store,
-        totals, lengths, ends, last_obs, obs_out, integers, reals, log_probs, rewards,
+        totals, lengths, ends, last_obs, stored, blocks_of,
     ):  # fmt: skip
         checksum  # noqa: B018
-        real, n, discrete = params.dtype, sizes[-1], head in (CATEGORICAL, ARGMAX)
+        real, n, observed = params.dtype, sizes[-1], sizes[0]
+        actions, place = 1 if head in (CATEGORICAL, ARGMAX) else n, np.zeros(LANES, np.int64)
+        record, turned = np.zeros((stored.shape[2], LANES), real), np.empty((LANES, stored.shape[2]), real)
         state, fresh = np.empty((state_size, LANES), real), np.empty((state_size, LANES), real)
-        obs, outputs, odds = np.empty((sizes[0], LANES), real), np.zeros((n, LANES), real), np.empty((n, LANES), real)
+        obs, outputs, odds = np.empty((observed, LANES), real), np.zeros((n, LANES), real), np.empty((n, LANES), real)
         # A row for each lane where they may differ in their policy, else one.
         weights = np.empty((LANES if span > episodes else 1, packed_size(sizes)), real)
         row_of = np.zeros(LANES, np.int64)
@@ -90,7 +93,7 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
         for task in range(first_task, tasks, stride):
             following = task // per_span * span + task % per_span * block
             end = min(following + block, (task // per_span + 1) * span)
-            active, first = 0, True
+            active, first, free_block = 0, True, following * blocks_of.shape[1]
             if span == episodes:
                 pack(params[following // episodes], sizes, bias, weights[0])
             while True:
@@ -142,26 +145,19 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
                         for k in range(n):
                             set_row(action, k, row(outputs, k))
                     if store:
-                        for i in range(LANES):
-                            if alive[0, i] == 1:
-                                e, t = episode[i], time[0, i]
-                                for k in range(sizes[0]):
-                                    obs_out[e, t, k] = obs[k, i]
-                                log_probs[e, t] = log_prob[0, i]
-                                if discrete:
-                                    integers[e, t] = int(action[0, i])
-                                else:
-                                    for k in range(n):
-                                        reals[e, t, k] = action[k, i]
+                        for k in range(observed):
+                            set_row(record, k, row(obs, k))
+                        set_row(record, observed, row(log_prob, 0))
+                        for k in range(actions):
+                            set_row(record, observed + 2 + k, row(action, k))
                     worth, terminated = step(
                         state, action, chance[j * transition_draws : (j + 1) * transition_draws], tables
                     )
                     set_row(reward, 0, worth)
                     observe(state, obs)
                     if store:
-                        for i in range(LANES):
-                            if alive[0, i] == 1:
-                                rewards[episode[i], time[0, i]] = reward[0, i]
+                        set_row(record, observed + 1, row(reward, 0))
+                        free_block = write(record, turned, alive, time, episode, place, free_block, stored, blocks_of)
                     going = row(alive, 0) == 1
                     gain = row(weight, 0) * convert(row(reward, 0), np.float64)
                     set_row(total, 0, where(going, row(total, 0) + gain, row(total, 0)))
@@ -174,7 +170,7 @@ def kernel_of(dynamics: Dynamics) -> Callable[..., None]:
                             if alive[0, i] == 1 and (over[0, i] == 1 or time[0, i] >= horizon):
                                 e = episode[i]
                                 totals[e], lengths[e], ends[e] = total[0, i], time[0, i], over[0, i] == 1
-                                for k in range(sizes[0]):
+                                for k in range(observed):
                                     last_obs[e, k] = obs[k, i]
                                 alive[0, i], active = 0, active - 1
 

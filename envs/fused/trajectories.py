@@ -1,64 +1,157 @@
-"""What kernels on a CPU stored, cut to the longest episode, with 0 after the end of each."""
+"""What the CPU kernel wrote, in the form of `envs.rollout`: means of returns, and trajectories.
+
+The kernel does not know how long episodes will be, so it writes them into blocks of STEPS steps, taken one after the
+other as they are needed. Memory for the longest possible episodes is set aside, but what is not used is not touched,
+and what is used lies so close together that it is still in a cache when `cut` reads it.
+"""
+
+import math
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.fused.core import Episodes
+from envs.core import Discrete, EnvSpec
+from envs.fused.lanes import FEW, LANES, compiled, load_few, store
+from envs.fused.launch import launch
+from envs.fused.shuffles import transpose_few
+
+STEPS = 16
+"""Of an episode, side by side in memory."""
+SEVERAL_CORES = 10**6
+"""Numbers, about a millisecond, from which it pays to wake other threads."""
 
 
-def cut(found: Episodes, steps: int, horizon: int) -> tuple[Tensor, ...]:
-    """Obs, action, log_prob, reward, terminated, truncated and mask of the first `steps` time steps, [R, K, E, T, ...].
+class Played(NamedTuple):
+    """Episodes of the CPU kernel."""
 
-    Where the kernel wrote nothing, and after `steps`, memory is not touched: fresh memory is slow.
-    """
-    lengths, shape = found.lengths.flatten().numpy(), (*found.lengths.shape, steps)
-    parts = []
-    for part in (found.obs, found.action, found.log_prob, found.reward):
-        kept = np.empty((*shape, *part.shape[4:]), part.numpy().dtype)
-        _keep(*(array.view(np.uint32).reshape(len(lengths), -1) for array in (part.numpy(), kept)), lengths, steps)
-        parts.append(torch.from_numpy(kept))
-    flags = np.empty((3, len(lengths), steps), np.bool_)
-    _mark(lengths, found.terminated.flatten().numpy(), horizon, flags)
-    return (*parts, *torch.from_numpy(flags).view(3, *shape))
+    total: Tensor
+    """[R, K, E] discounted return"""
+    lengths: Tensor
+    """[R, K, E] int64"""
+    terminated: Tensor
+    """[R, K, E] bool, at the last step"""
+    last_obs: Tensor
+    """[R, K, E, O]"""
+    stored: NDArray[np.floating]
+    """[blocks, STEPS, width]: a step's observation, log-probability, reward and action; none where not asked for"""
+    blocks: NDArray[np.int64]
+    """[R K E, ceil(T / STEPS)], where the steps of an episode lie"""
 
 
 def means(total: Tensor) -> Tensor:
     """[R, K] of the finite numbers of total [R, K, E]; NaN where there is none."""
-    runs, points, episodes = total.shape
-    total_of = total.numpy().reshape(-1, episodes)
-    found = np.empty((runs, points), total_of.dtype)
-    _average(total_of, found.reshape(-1))
+    episodes = total.numpy()
+    found = np.empty(episodes.shape[:2], episodes.dtype)
+    _average(episodes, found)
     return torch.from_numpy(found)
+
+
+def cut(played: Played, steps: int, spec: EnvSpec) -> tuple[Tensor, ...]:
+    """Obs, action, log_prob, reward, terminated, truncated and mask of the first `steps` time steps, [R, K, E, T, ...].
+
+    0 after the end of an episode.
+    """
+    count, real, horizon = played.lengths.numel(), played.stored.dtype, spec.horizon
+    discrete, observed = isinstance(spec.action, Discrete), spec.observation_size
+    actions = 1 if isinstance(spec.action, Discrete) else spec.action.size
+    action, obs, log_prob, reward, flags = _carve(
+        ((count, steps, actions), np.dtype(np.int64) if discrete else real),
+        ((count, steps, observed), real), ((count, steps), real), ((count, steps), real),
+        ((3, count, steps), np.dtype(np.bool_)),
+    )  # fmt: skip
+    launch(
+        _spread, f"trajectories in {real}", count, obs.size > SEVERAL_CORES, played.stored, played.blocks,
+        played.lengths.numpy().reshape(-1), played.terminated.numpy().reshape(-1), horizon,
+        obs, action, log_prob, reward, flags,
+    )  # fmt: skip
+    parts = obs, action.reshape(count, steps) if discrete else action, log_prob, reward, *flags
+    shape = played.lengths.shape
+    return tuple(torch.from_numpy(part.reshape(*shape, *part.shape[1:])) for part in parts)
+
+
+def _carve(*arrays: tuple[tuple[int, ...], np.dtype[Any]]) -> list[NDArray[Any]]:
+    """Arrays of these shapes and types, wide types first, in one piece of memory.
+
+    In pieces, the allocator would give it back to the system and fetch it again at every call, page by page.
+    """
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in arrays]
+    ends = list(accumulate(sizes))
+    memory = np.empty(ends[-1], np.uint8)
+    return [
+        memory[end - size : end].view(dtype).reshape(shape)
+        for (shape, dtype), size, end in zip(arrays, sizes, ends, strict=True)
+    ]
+
+
+def record_width(observed: int, actions: int) -> int:
+    """Numbers of a stored step: observation, log-probability, reward, action, and what is needed to fill FEW lanes."""
+    return -(-(observed + 2 + actions) // FEW) * FEW
+
+
+@compiled
+def write(
+    record: Any,
+    turned: Any,
+    alive: Any,
+    time: Any,
+    episode: Any,
+    place: Any,
+    free_block: int,
+    stored: Any,
+    blocks: Any,
+) -> int:
+    """A step of the lanes that are alive, from record [width, LANES] into memory; the first block that is still free.
+
+    `place` is the block of each lane; `turned` [LANES, width] is scratch.
+    """
+    width = record.shape[0]
+    for k in range(0, width, FEW):
+        for i in range(0, LANES, FEW):
+            transpose_few(record, k * LANES + i, LANES, turned, i * width + k, width)
+    for i in range(LANES):
+        if alive[0, i] == 1:
+            t = time[0, i]
+            if t % STEPS == 0:
+                blocks[episode[i], t // STEPS] = place[i] = free_block
+                free_block += 1
+            at = (place[i] * STEPS + t % STEPS) * width
+            for k in range(0, width, FEW):
+                store(stored, at + k, load_few(turned, i * width + k))
+    return free_block
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _average(total, found):  # type: ignore[no-untyped-def]
-    for n in range(len(total)):
-        number, count = 0.0, 0
-        for each in total[n]:
-            if np.isfinite(each):
-                number, count = number + each, count + 1
-        found[n] = number / count
+    runs, points, episodes = total.shape
+    for r in range(runs):
+        for k in range(points):
+            sum_of, count = 0.0, 0
+            for e in range(episodes):
+                if np.isfinite(total[r, k, e]):
+                    sum_of, count = sum_of + total[r, k, e], count + 1
+            found[r, k] = sum_of / count
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _keep(source, kept, lengths, steps):  # type: ignore[no-untyped-def]
-    """Words of the episodes [N, ...], as long as they are."""
-    width = kept.shape[1] // steps
-    for n in range(len(lengths)):
-        end = lengths[n] * width
-        kept[n, :end] = source[n, :end]
-        kept[n, end:] = 0
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _mark(lengths, ends, horizon, flags):  # type: ignore[no-untyped-def]
-    """Terminated, truncated and mask [3, N, T]."""
-    flags[:2] = False
-    for n in range(len(lengths)):
-        last = lengths[n] - 1
-        flags[0, n, last], flags[1, n, last] = ends[n], lengths[n] == horizon
-        for t in range(flags.shape[2]):
-            flags[2, n, t] = t <= last
+def _spread(  # type: ignore[no-untyped-def]
+    first, stride, episodes, stored, blocks, lengths, ends, horizon, obs, action, log_prob, reward, flags
+):
+    """Every `stride`-th episode from its blocks into arrays [N, T, ...]; flags are terminated, truncated and mask."""
+    observed, actions = obs.shape[2], action.shape[2]
+    for n in range(first, episodes, stride):
+        end = lengths[n]
+        for t in range(end):
+            block, s = blocks[n, t // STEPS], t % STEPS
+            for k in range(observed):
+                obs[n, t, k] = stored[block, s, k]
+            log_prob[n, t], reward[n, t] = stored[block, s, observed], stored[block, s, observed + 1]
+            for k in range(actions):
+                action[n, t, k] = stored[block, s, observed + 2 + k]
+        obs[n, end:], action[n, end:], log_prob[n, end:], reward[n, end:] = 0.0, 0, 0.0, 0.0
+        flags[:2, n], flags[2, n, :end], flags[2, n, end:] = False, True, False
+        flags[0, n, end - 1], flags[1, n, end - 1] = ends[n], end == horizon

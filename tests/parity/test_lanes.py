@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from envs.cartpole import CartPoleState
 from envs.core import Env
-from envs.fused import cpu, functions
+from envs.fused import cpu, functions, trajectories
 from envs.fused.forward import PADDING, forward_episodes, forward_units
 from envs.fused.lanes import LANES, load, row, set_row, store
 from envs.fused.packing import pack, packed_size
@@ -132,6 +133,30 @@ def test_results_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.Monkey
     env, policy, params = cartpole((8,), 3, 2)
     one = rollout(env, policy, params, 40, streams([0, 1, 2]))
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", cores)
-    monkeypatch.setattr(cpu, "SEVERAL_CORES", 0)
+    for module in (cpu, trajectories):
+        monkeypatch.setattr(module, "SEVERAL_CORES", 0)
     other = rollout(env, policy, params, 40, streams([0, 1, 2]))
     assert all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_means_leave_out_what_failed(dtype: torch.dtype) -> None:
+    nan, inf = float("nan"), float("inf")
+    total = torch.tensor([[[1.0, nan, 4.0], [inf, -inf, nan]], [[-2.0, 3.0, 5.0], [nan, 7.0, inf]]], dtype=dtype)
+    expected = torch.tensor([[2.5, nan], [2.0, 7.0]], dtype=dtype)
+    torch.testing.assert_close(trajectories.means(total), expected, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+@pytest.mark.parametrize("size", [3, 30, 100])
+def test_trajectories_hold_every_step_of_every_episode(size: int) -> None:
+    """Observations follow from each other by the dynamics, whatever block of memory they were in."""
+    env, policy, params = cartpole((8,), 2, 3)
+    found = rollout(env, policy, params, size, streams([4, 5]))
+    steps = found.mask.sum(-1)
+    assert int(steps.max()) > trajectories.STEPS
+    state, _, terminated = env.transition(CartPoleState(*found.obs.unbind(-1)), found.action, None)
+    inside = found.mask[..., 1:, None]
+    torch.testing.assert_close(env.observe(state)[..., :-1, :] * inside, found.obs[..., 1:, :] * inside)
+    assert torch.equal(terminated & found.mask, found.terminated)
+    last = env.observe(state).gather(3, (steps - 1)[..., None, None].expand(*steps.shape, 1, 4))[..., 0, :]
+    torch.testing.assert_close(last, found.last_obs)
