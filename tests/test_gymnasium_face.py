@@ -40,7 +40,10 @@ def vector(env_id, n, mode=AutoresetMode.NEXT_STEP, limit=7, dtype=torch.float64
 @pytest.mark.filterwarnings("ignore:.*For Box action spaces, we recommend")
 @pytest.mark.parametrize("env_id", ENVS)
 def test_checker_of_gymnasium_accepts_the_single_face(env_id):
-    check_env(gymnasium.make(f"zopg/{env_id}").unwrapped)
+    env = gymnasium.make(f"zopg/{env_id}").unwrapped
+    check_env(env)  # raises what it finds wrong
+    observation, _ = env.reset(seed=0)
+    assert observation in env.observation_space
 
 
 @pytest.mark.parametrize("env_id", ENVS)

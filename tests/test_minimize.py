@@ -319,7 +319,12 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_the_page_runs(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "minimize.md", "exec"), {"__name__": "page"})
+    page: dict[str, Any] = {"__name__": "page"}
+    exec(compile(snippet, "minimize.md", "exec"), page)
+    found = page["best"] if "best" in page else page["search"].result
+    for result in found if isinstance(found, list) else [found]:
+        assert result.queries > 0
+        assert np.isfinite(result.fun)
 
 
 def test_the_page_has_snippets() -> None:

@@ -347,10 +347,11 @@ def test_the_host_does_not_wait_for_the_kernel() -> None:
     env = make("CartPole-v1", "cuda")
     policy, stream = MLP(env.spec, (64, 64)), streams([0], "cuda")
     params = policy.init(stream)[:, None]
-    rollout(env, policy, params, 64, stream, backend="triton")  # compiles
+    compiled = rollout(env, policy, params, 64, stream, backend="triton")
     mode = torch.cuda.get_sync_debug_mode()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        rollout(env, policy, params, 64, stream, backend="triton")
+        found = rollout(env, policy, params, 64, stream, backend="triton")
     finally:
         torch.cuda.set_sync_debug_mode(mode)
+    assert torch.equal(found.rewards, compiled.rewards)

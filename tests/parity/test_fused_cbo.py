@@ -119,7 +119,9 @@ def test_the_step_is_used_for_plain_cbo(monkeypatch: pytest.MonkeyPatch, noise: 
 )
 def test_the_step_is_not_used_with_other_pieces(monkeypatch: pytest.MonkeyPatch, pieces: dict[str, Any]) -> None:
     monkeypatch.setattr(fused, "step", refuse)
-    run(monkeypatch, CBO(particles=50, **pieces), [0], 40, torch.float32, fused.SMALLEST)
+    (first, *_), *_, (last, *_) = run(monkeypatch, CBO(particles=50, **pieces), [0], 40, torch.float32, fused.SMALLEST)
+    assert torch.isfinite(last).all()
+    assert not torch.equal(last, first)
 
 
 def test_the_number_of_threads_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
