@@ -61,6 +61,8 @@ def iterate(algorithm: Algorithm, problem: Problem, monkeypatch: pytest.MonkeyPa
     with torch.no_grad():
         for _ in range(iterations):
             loop._iterate()
+    assert loop.iteration == iterations
+    assert problem.device == loop.algorithm.recommend(loop.state).device == META
 
 
 @pytest.mark.parametrize(
