@@ -354,4 +354,4 @@ def test_the_host_does_not_wait_for_the_kernel() -> None:
         found = rollout(env, policy, params, 64, stream, backend="triton")
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    assert torch.equal(found.rewards, compiled.rewards)
+    assert torch.equal(found.reward, compiled.reward)
