@@ -21,7 +21,7 @@ from envs.heads import Categorical, Gaussian
 from envs.policies import MLP
 from experiments.answers import spread
 from experiments.ledger import BUDGET, NON_FINITE
-from experiments.loop import Progress, Result, Loop
+from experiments.loop import Progress, Result, _Loop
 from experiments.policy_problem import PolicyProblem
 from experiments.problems import Problem
 from experiments.stable_baselines import Snapshot, Trained, implementation, train
@@ -46,7 +46,7 @@ def check(agent: External, problem: Problem, budget: int) -> None:
     implementation(agent)
 
 
-class SeedBySeed(Loop):
+class SeedBySeed(_Loop):
     """An iteration is one seed."""
 
     algorithm: External
@@ -78,8 +78,7 @@ class SeedBySeed(Loop):
         done = runs - int(self.ledger.active.sum()) + steps / self.ledger.budget
         progress(done / runs, f"{int(self.ledger.position.sum()) + steps:,} env steps")
 
-    def iterate(self) -> None:
-        """Train the next seed."""
+    def _iterate(self) -> None:
         waiting = self.ledger.active.nonzero()[:, 0]
         if len(waiting):
             self._note(waiting[:1], next(self._trained))
