@@ -44,26 +44,25 @@ def linear_baseline(trajectory: Trajectory, to_go: Tensor, discount: float) -> T
     Features of Duan et al., "Benchmarking deep reinforcement learning" (ICML 2016), also used by the N-PG-IGT authors.
     Solved in float64: the features are nearly collinear.
     """
-    features = _features(trajectory)
     powers = discount ** torch.arange(to_go.shape[-1], dtype=torch.float64, device=to_go.device)
     # Where discount^t underflows, so did the reward-to-go: both are 0.
-    target = to_go.to(torch.float64) / powers.clamp(min=torch.finfo(torch.float64).tiny) * trajectory.mask
-    with_target = torch.cat((features, target[..., None]), -1)
-    products = sum(block[..., :-1].mT @ block for block in with_target.split(BLOCK, -2))  # see `Trajectory`
+    target = to_go.to(torch.float64) / powers.clamp(min=torch.finfo(torch.float64).tiny)
+    rows = _rows(trajectory, target)
+    products = sum(block[..., :-1, :] @ block.mT for block in rows.split(BLOCK, -1))  # see `Trajectory`
     gram, moment = products[..., :-1], products[..., -1]
-    ridge = RIDGE * torch.eye(features.shape[-1], dtype=torch.float64, device=to_go.device)
+    ridge = RIDGE * torch.eye(gram.shape[-1], dtype=torch.float64, device=to_go.device)
     gram_of_others = gram.sum(2, keepdim=True) - gram + ridge
     weights = torch.linalg.solve(gram_of_others, moment.sum(2, keepdim=True) - moment)
-    return ((features @ weights[..., None])[..., 0] * powers).to(to_go.dtype)
+    return ((weights[..., None, :] @ rows[..., :-1, :])[..., 0, :] * powers).to(to_go.dtype)
 
 
-def _features(trajectory: Trajectory) -> Tensor:
-    """[R, K, E, T, 2 O + 4] float64, 0 outside the mask."""
-    obs = trajectory.obs.to(torch.float64).clamp(-CLIP, CLIP)
-    time = torch.arange(obs.shape[-2], dtype=torch.float64, device=obs.device) / 100.0
-    clock = torch.stack((time, time**2, time**3, torch.ones_like(time)), -1)
-    features = torch.cat((obs, obs.square(), clock.expand(*obs.shape[:-1], 4)), -1)
-    return features * trajectory.mask[..., None]
+def _rows(trajectory: Trajectory, target: Tensor) -> Tensor:
+    """Features and, last, target [R, K, E, T]: [R, K, E, 2 O + 5, T] float64, 0 outside the mask."""
+    obs = trajectory.obs.mT.to(torch.float64).clamp_(-CLIP, CLIP)
+    time = torch.arange(target.shape[-1], dtype=torch.float64, device=obs.device) / 100.0
+    clock = torch.stack((time, time**2, time**3, torch.ones_like(time)))
+    rows = torch.cat((obs, obs.square(), clock.expand(*obs.shape[:3], 4, -1), target[..., None, :]), -2)
+    return rows.mul_(trajectory.mask[..., None, :])
 
 
 BASELINES: dict[str, Baseline] = {"none": no_baseline, "time": time_baseline, "linear": linear_baseline}

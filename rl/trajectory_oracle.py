@@ -28,6 +28,8 @@ def without_failures(trajectory: Trajectory) -> tuple[Trajectory, Tensor]:
     # Largest sizes first: one fast pass, where `isfinite` of every number takes many times as long.
     sizes = trajectory.obs.abs().amax((-2, -1)), trajectory.reward.abs().amax(-1)
     valid = torch.isfinite(sizes[0]) & torch.isfinite(sizes[1])
+    if valid.device.type == "cpu" and valid.all():  # copies cost more than a small gradient; a GPU would have to wait
+        return trajectory, valid
     return trajectory._replace(
         obs=torch.where(valid[..., None, None], trajectory.obs, 0.0),
         reward=torch.where(valid[..., None], trajectory.reward, 0.0),
@@ -83,8 +85,10 @@ class TrajectoryOracle:
             return self._difference(u)
         advantage = self._advantage()
         if self._fused:
-            w = self.estimator.hvp(advantage, self._directional(u), self.trajectory.mask)
-            product = scores.score_sum(self.policy, self.params, u, *self._steps, w=w, a=advantage)
+            steps = self._steps
+            c = scores.directional(self.policy, self.params, u, *steps)
+            w = self.estimator.hvp(advantage, c, self.trajectory.mask)
+            product = scores.score_sum(self.policy, self.params, u, *steps, w=w, a=advantage)
         else:
             product = self._hvp_by_autograd(u, advantage)
         return -product / self._divisor()
