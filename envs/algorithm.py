@@ -30,12 +30,17 @@ def along_runs(value: Numeric, like: Tensor) -> Numeric:
     return value.to(like).view(-1, *(1,) * (like.dim() - 1)) if isinstance(value, Tensor) else value
 
 
+def exact(t: int | Tensor) -> int | Tensor:
+    """The number of an iteration, as a tensor in float64: by itself it would be divided in float32."""
+    return t.double() if isinstance(t, Tensor) else t
+
+
 class Decay(ABC):
     """A hyper-parameter that falls, or stays, as the iterations go by: plain data that is called with the iteration."""
 
     @abstractmethod
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
 
     @abstractmethod
     def check(self, name: str, high: float = float("inf")) -> None:
@@ -56,11 +61,11 @@ class Schedule(Decay):
     floor: Numeric = 0.0
     """Smallest value, >= 0."""
 
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
-        value = self.scale * (2.0 / (t + 2.0)) ** self.exponent
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
+        value = self.scale * (2.0 / (exact(t) + 2.0)) ** self.exponent
         if isinstance(value, Tensor):
-            return torch.maximum(value, torch.as_tensor(self.floor, dtype=value.dtype))
+            return value.clamp(min=self.floor)
         if isinstance(self.floor, Tensor):
             return self.floor.clamp(min=value)
         return max(value, self.floor)
@@ -106,6 +111,14 @@ class Algorithm(ABC):
     """One line for `zopg list`."""
     paper: ClassVar[str]
 
+    @property
+    def uniform(self) -> bool:
+        """Whether iterations differ in numbers alone, so that one can be recorded and replayed on a GPU.
+
+        Then the numbers of the state that change may be tensors [], and no branch in Python depends on them.
+        """
+        return True
+
     @abstractmethod
     def init(self, x0: Tensor, stream: Stream) -> Any:
         """State at x0 [R, d]: a NamedTuple of tensors with the run axis first, and of numbers shared by all runs."""
@@ -134,7 +147,7 @@ class Algorithm(ABC):
         """The new state for active runs [R], the old one for the others; what is shared by all runs is new."""
 
         def choose(after: Any, before: Any) -> Any:
-            if not isinstance(after, Tensor):
+            if not isinstance(after, Tensor) or after.dim() == 0:
                 return after
             return torch.where(active.view(-1, *(1,) * (after.dim() - 1)), after, before)
 

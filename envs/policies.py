@@ -124,7 +124,7 @@ class Network(ABC):
         constants = self.head.constants
         if not constants:
             return params
-        return torch.cat((params, params.new_tensor(constants).expand(*params.shape[:-1], -1)), -1)
+        return torch.cat((params, *(params.new_full((*params.shape[:-1], 1), number) for number in constants)), -1)
 
     def forward(self, weights: Weights, obs: Tensor) -> Tensor:
         """Network outputs [..., M, outputs] for obs [..., M, O], whose leading axes are those of the parameters."""

@@ -21,7 +21,12 @@ Evaluations: TypeAlias = int | Sequence[int]
 
 
 def check_run(
-    algorithm: Algorithm, problem: Problem, seeds: Sequence[int], budget: int, evaluations: Evaluations
+    algorithm: Algorithm,
+    problem: Problem,
+    seeds: Sequence[int],
+    budget: int,
+    evaluations: Evaluations,
+    cuda_graphs: bool = False,
 ) -> None:
     """Raise ValueError, naming the field, for what `run` cannot do."""
     if not seeds:
@@ -33,6 +38,8 @@ def check_run(
         raise ValueError(f"budget = {budget} is not in [1, {LARGEST}]")
     positions_of(evaluations, budget)
     problem.check(algorithm)
+    if cuda_graphs:
+        _check_graphs(algorithm, problem)
     _check_lengths(algorithm, len(seeds), algorithm.id)
     if isinstance(algorithm, External):
         from experiments import external
@@ -47,6 +54,13 @@ def check_run(
         raise ValueError(
             f"budget = {budget} is less than the {least} {problem.unit} that one iteration of {algorithm.id} can take"
         )
+
+
+def _check_graphs(algorithm: Algorithm, problem: Problem) -> None:
+    if problem.device.type != "cuda":
+        raise ValueError(f"cuda_graphs = True needs a GPU, {problem.name} is on device = {problem.device}")
+    if isinstance(algorithm, External) or not algorithm.uniform:
+        raise ValueError(f"cuda_graphs = True: iterations of {algorithm.id} differ in more than numbers")
 
 
 def positions_of(evaluations: Evaluations, budget: int) -> list[int]:

@@ -141,7 +141,7 @@ def compare(
     """
     members = comparison.members()
     problem = members[0][1]
-    at_once = number_of_jobs(jobs, [algorithm for algorithm, _ in members], problem.device)
+    at_once = number_of_jobs(jobs, members)
     open_folder(out, "comparison", comparison, resume)
 
     def outcome(

@@ -21,7 +21,7 @@ from envs.heads import Categorical, Gaussian
 from envs.policies import MLP
 from experiments.answers import spread
 from experiments.ledger import BUDGET, NON_FINITE
-from experiments.loop import Progress, Result, _Loop
+from experiments.loop import Loop, Progress, Result
 from experiments.policy_problem import PolicyProblem
 from experiments.problems import Problem
 from experiments.stable_baselines import Snapshot, Trained, implementation, train
@@ -46,7 +46,7 @@ def check(agent: External, problem: Problem, budget: int) -> None:
     implementation(agent)
 
 
-class SeedBySeed(_Loop):
+class SeedBySeed(Loop):
     """An iteration is one seed."""
 
     algorithm: External
@@ -78,7 +78,8 @@ class SeedBySeed(_Loop):
         done = runs - int(self.ledger.active.sum()) + steps / self.ledger.budget
         progress(done / runs, f"{int(self.ledger.position.sum()) + steps:,} env steps")
 
-    def _iterate(self) -> None:
+    def iterate(self) -> None:
+        """Train the next seed."""
         waiting = self.ledger.active.nonzero()[:, 0]
         if len(waiting):
             self._note(waiting[:1], next(self._trained))

@@ -74,21 +74,24 @@ def run(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    cuda_graphs: bool = False,
 ) -> Result:
     """Run an algorithm on a problem for all seeds at once.
 
     `seeds` is their number, counted from `seed`, or the seeds themselves; `budget` is environment steps (or queries)
     per seed; the iterate is scored at `evaluations` + 1 equal positions of it, or at those given. With `out`, the
-    record is kept in `<out>/<label>/`, and `resume` continues it. Raises ValueError for bad input, before any work.
+    record is kept in `<out>/<label>/`, and `resume` continues it. `cuda_graphs` launches an iteration as a whole, see
+    `experiments.cuda_graphs`. Raises ValueError for bad input, before any work.
     """
     numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
-    check_run(algorithm, problem, numbers, budget, evaluations)
-    kind = _Loop
+    check_run(algorithm, problem, numbers, budget, evaluations, cuda_graphs)
+    kind: type[Loop] = Loop
     if isinstance(algorithm, External):
         from experiments.external import SeedBySeed  # heavy, and it builds on this module
 
         kind = SeedBySeed
-    return kind(algorithm, problem, numbers, budget, evaluations, out, resume).run(progress or (lambda *_: None))
+    loop = kind(algorithm, problem, numbers, budget, evaluations, out, resume, cuda_graphs)
+    return loop.run(progress or (lambda *_: None))
 
 
 def _finite(x: Tensor) -> Tensor:
@@ -96,7 +99,14 @@ def _finite(x: Tensor) -> Tensor:
     return torch.isfinite(x.abs().flatten(1).amax(-1))
 
 
-class _Loop:
+def _as_number(part: Tensor | int | float) -> Tensor | int | float:
+    """Numbers that all runs share are tensors [] while iterations are replayed."""
+    return part.item() if isinstance(part, Tensor) and part.dim() == 0 else part
+
+
+class Loop:
+    """One algorithm on one problem, for all seeds: `run` with its parts in the open."""
+
     def __init__(
         self,
         algorithm: Algorithm,
@@ -106,8 +116,9 @@ class _Loop:
         evaluations: Evaluations,
         out: Path | None,
         resume: bool,
+        cuda_graphs: bool,
     ) -> None:
-        self.algorithm, self.problem = problem.adapted(algorithm), problem
+        self.algorithm, self.problem, self.cuda_graphs = problem.adapted(algorithm), problem, cuda_graphs
         self.root = streams(seeds, problem.device)
         targets = () if problem.threshold is None else (problem.threshold,)
         self.ledger = Ledger(len(seeds), problem.unit, budget, targets, problem.device)
@@ -132,18 +143,21 @@ class _Loop:
             write_json(folder / "config.json", self.configuration)
             write_json(
                 folder / "provenance.json",
-                provenance() | {"seeds": self.configuration["seeds"], "backend": self.problem.backend},
+                provenance()
+                | {"seeds": self.configuration["seeds"], "backend": self.problem.backend}
+                | {"cuda_graphs": self.cuda_graphs},
             )
 
     def run(self, progress: Progress) -> Result:
         """Iterate until every run has stopped."""
         # Reading a flag is free on a CPU and makes the host wait on a GPU, where a few idle iterations cost less.
         unchecked = 1 if self.problem.device.type == "cpu" else 16
+        iterate = self._replayed() if self.cuda_graphs else self.iterate
         started = flushed = time.perf_counter() - self.wall
         with torch.no_grad():
             while bool(self.ledger.active.any()):
                 for _ in range(unchecked):
-                    self._iterate()
+                    iterate()
                     self.wall = time.perf_counter() - started
                 if time.perf_counter() - flushed > FLUSH_SECONDS:
                     self._flush(progress)
@@ -162,14 +176,20 @@ class _Loop:
             hits,
             self.ledger.why(),
             self.wall,
-            self.iteration,
+            int(self.iteration),
             self.ledger.by_purpose,
         )
+
+    def _replayed(self) -> Callable[[], None]:
+        from experiments.cuda_graphs import Replayed  # it builds on this module
+
+        return Replayed(self)
 
     def _stream(self, purpose: Purpose) -> Any:
         return self.root.fold(purpose).at(self.iteration)
 
-    def _iterate(self) -> None:
+    def iterate(self) -> None:
+        """One iteration of all runs."""
         algorithm, ledger = self.algorithm, self.ledger
         iterate = algorithm.recommend(self.state)
         points, asked = algorithm.ask(self.state, self._stream(Purpose.ASK))
@@ -198,7 +218,7 @@ class _Loop:
         for reason, where in (ended | algorithm.stop(told)).items():
             ledger.stop(where, reason)
         self.state = algorithm.keep(active & sound, told, self.state)
-        self.iteration += 1
+        self.iteration = self.iteration + 1  # not in place: a state may hold on to its stream, and so to the number
 
     def _answer(self, points: Tensor, stream: Stream, request: Request | None, rows: Tensor) -> Answer:
         if request is None:
@@ -251,10 +271,10 @@ class _Loop:
     def _save(self) -> None:
         if self.folder is None:
             return
-        parts = {f"algorithm/{key}": part for key, part in self.algorithm.pack(self.state).items()}
+        parts = {f"algorithm/{key}": _as_number(part) for key, part in self.algorithm.pack(self.state).items()}
         parts |= {f"ledger/{key}": part for key, part in self.ledger.pack().items()}
         parts |= {f"record/{key}": part for key, part in self.record.pack().items()}
-        parts |= {"iteration": self.iteration, "wall": self.wall}
+        parts |= {"iteration": int(self.iteration), "wall": self.wall}
         save_state(self.folder / "state.safetensors", parts, {"reasons": self.ledger.reasons})
         write_curves(self.folder / "curves.parquet", self.record.table())
 

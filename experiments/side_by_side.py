@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-import torch
-
 from envs.algorithm import Algorithm
 from experiments.loop import Progress
+from experiments.problems import Problem
 from rl.sb3 import External
 
 Found = TypeVar("Found")
@@ -23,20 +22,27 @@ class _AbandonedError(Exception):
     """Raised in a run that is to stop, where it reports its progress: what it has found is in its record by then."""
 
 
-def number_of_jobs(jobs: int | None, algorithms: Sequence[Algorithm], device: torch.device) -> int:
-    """How many algorithms run at once; None: as many as there are cores, and one on a GPU, which they would share.
+def number_of_jobs(jobs: int | None, members: Sequence[tuple[Algorithm, Problem]]) -> int:
+    """How many of the algorithms run at once; None: as many as there are cores, and one on a GPU, which they share.
 
-    Raises ValueError for fewer than one, and for several where an algorithm uses torch's global generator.
+    Raises ValueError for fewer than one, and for several where they would disturb each other.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs = {jobs} must be >= 1")
-    external = [algorithm.id for algorithm in algorithms if isinstance(algorithm, External)]
+    obstacle = next((text for member in members if (text := _obstacle(*member))), None)
     if jobs is None:
-        cores = 1 if external or device.type != "cpu" else os.cpu_count() or 1
-        return min(cores, len(algorithms))
-    if jobs > 1 and external:
-        raise ValueError(f"jobs = {jobs} must be 1: {external[0]} draws from torch's global generator")
+        on_cpu = all(problem.device.type == "cpu" for _, problem in members)
+        return min(os.cpu_count() or 1, len(members)) if on_cpu and obstacle is None else 1
+    if jobs > 1 and obstacle is not None:
+        raise ValueError(f"jobs = {jobs} must be 1: {obstacle}")
     return jobs
+
+
+def _obstacle(algorithm: Algorithm, problem: Problem) -> str | None:
+    """What several at once would share."""
+    if isinstance(algorithm, External):
+        return f"{algorithm.id} draws from torch's global generator"
+    return None if problem.thread_safe else f"algorithms share the simulators of {problem.name}"
 
 
 def side_by_side(calls: Sequence[Callable[[Callable[[Progress], Progress]], Found]], jobs: int) -> list[Found]:

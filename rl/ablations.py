@@ -27,6 +27,11 @@ class LaggedNPGIGT(NPGIGT):
     id: ClassVar[str] = "n-pg-igt-lagged"
     summary: ClassVar[str] = "ablation: N-PG-IGT with the published code's lagged eta"
 
+    @property
+    def uniform(self) -> bool:
+        """The first two iterations have the same eta."""
+        return False
+
     def ask(self, state: State, stream: Stream) -> tuple[Tensor, State]:
         """Points [R, 1, d] at which to sample."""
         points, _ = super().ask(state._replace(t=max(state.t - 1, 0)), stream)  # l.1

@@ -33,6 +33,11 @@ class Epochs(PolicyGradient, ABC):
         """Whether iteration t has a large batch."""
         return t % self.epoch == 0
 
+    @property
+    def uniform(self) -> bool:
+        """Each epoch begins with a large batch."""
+        return False
+
     def ask(self, state: Any, stream: Stream) -> tuple[Tensor, Any]:
         """Copies of the iterate, [R, K, d], each with E trajectories."""
         copies = self.batch if self.begins(state.t) else self.minibatch

@@ -69,7 +69,12 @@ class HessianAided(PolicyGradient):
 
     def transports(self, t: int) -> bool:
         """Whether iteration t makes products."""
-        return (t + 1) % self.every == 0
+        return self.uniform or (t + 1) % self.every == 0
+
+    @property
+    def uniform(self) -> bool:
+        """Where every iteration makes products."""
+        return self.every == 1
 
     def init(self, x0: Tensor, stream: Stream) -> State:
         """Start at x0 [R, d] with no momentum."""

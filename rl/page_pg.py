@@ -77,6 +77,11 @@ class PAGEPG(PolicyGradient):
         uniform = streams([self.coin_seed]).fold(Purpose.ASK).at(t).uniform(1)
         return t == 0 or float(uniform) < self.probability
 
+    @property
+    def uniform(self) -> bool:
+        """A coin says how large a batch is."""
+        return False
+
     def init(self, x0: Tensor, stream: Stream) -> State:
         """Start at x0 [R, d]."""
         return State(x0, x0, torch.zeros_like(x0), True, 0)

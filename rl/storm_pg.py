@@ -51,6 +51,11 @@ class STORMPG(PolicyGradient):
         check_range("batch", self.batch, 1)
         check_range("minibatch", self.minibatch, 1)
 
+    @property
+    def uniform(self) -> bool:
+        """The first batch is larger."""
+        return False
+
     def init(self, x0: Tensor, stream: Stream) -> State:
         """Start at x0 [R, d] with no momentum."""
         return State(x0, x0, torch.zeros_like(x0), 0)

@@ -355,7 +355,12 @@ def test_progress_is_reported_within_a_seed() -> None:
 
 
 @dataclass(frozen=True)
-class Treacherous(CartPole):
+class Own(CartPole):
+    """Stepped by tensors, as environments without a kernel are."""
+
+
+@dataclass(frozen=True)
+class Treacherous(Own):
     """Pays nothing that can be counted beyond half a unit to the right."""
 
     def transition(self, state: Any, action: Tensor, uniform: Tensor | None) -> tuple[Any, Tensor, Tensor]:
@@ -365,9 +370,9 @@ class Treacherous(CartPole):
 
 def test_a_run_whose_rewards_are_not_finite_stops_alone() -> None:
     plain = cartpole(100)
-    env = Treacherous(**{name: getattr(plain.env, name) for name in ("spec", "device", "dtype")})
-    problem, seeds = replace(plain, env=env), list(range(6))
-    result, sound = (run(TINY["a2c"], part, seeds, 480, evaluations=2) for part in (problem, plain))
+    settings, seeds = {name: getattr(plain.env, name) for name in ("spec", "device", "dtype")}, list(range(6))
+    problems = [replace(plain, env=kind(**settings)) for kind in (Treacherous, Own)]
+    result, sound = (run(TINY["a2c"], problem, seeds, 480, evaluations=2) for problem in problems)
     bad = [reason == "non-finite" for reason in result.stopped]
     assert 0 < sum(bad) < 6
     assert torch.isfinite(result.parameters).all()
@@ -378,7 +383,7 @@ def test_a_run_whose_rewards_are_not_finite_stops_alone() -> None:
     # The last iterate before it happened is kept, and the step that failed is paid for.
     first = bad.index(True)
     steps = int(result.spent.env_steps[first])
-    before = train(TINY["a2c"], plain, steps // 16 * 16, [0], seeds[first]).snapshots[-1]
+    before = train(TINY["a2c"], problems[1], steps // 16 * 16, [0], seeds[first]).snapshots[-1]
     assert np.array_equal(before.theta, result.parameters[first].numpy())
 
 

@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+import envs
+from envs.algorithm import Algorithm
 from experiments import side_by_side as module
 from experiments.compare import Comparison, compare
 from experiments.loop import Progress
+from experiments.objective_problem import ObjectiveProblem
+from experiments.policy_problem import PolicyProblem
 from experiments.presets import Preset
+from experiments.problems import Problem
 from experiments.side_by_side import number_of_jobs, side_by_side
 from rl.sb3 import A2C
-from zeroth_order import CBO, XNES
+from zeroth_order import CBO, XNES, Ackley
 
 Watch = Callable[[Progress], Progress]
 CPU = torch.device("cpu")
@@ -100,17 +105,29 @@ def test_an_interrupt_stops_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped in ([True], [True, True])  # the second may not have begun
 
 
+def members(*algorithms: Algorithm, device: torch.device = CPU) -> list[tuple[Algorithm, Problem]]:
+    return [(algorithm, ObjectiveProblem(Ackley(), place=device)) for algorithm in algorithms]
+
+
+def simulated() -> tuple[Algorithm, Problem]:
+    env = envs.make("gym:CartPole-v1")
+    return CBO(), PolicyProblem(env, envs.MLP(env.spec, (2,)), 0.99)
+
+
 def test_jobs_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
-    assert number_of_jobs(None, [CBO()] * 9, CPU) == 4
-    assert number_of_jobs(None, [CBO(), XNES()], CPU) == 2
-    assert number_of_jobs(None, [CBO(), A2C()], CPU) == 1
-    assert number_of_jobs(None, [CBO(), XNES()], torch.device("cuda")) == 1
-    assert number_of_jobs(3, [CBO(), XNES()], torch.device("cuda")) == 3
+    assert number_of_jobs(None, members(*[CBO()] * 9)) == 4
+    assert number_of_jobs(None, members(CBO(), XNES())) == 2
+    assert number_of_jobs(None, members(CBO(), A2C())) == 1
+    assert number_of_jobs(None, [simulated(), simulated()]) == 1
+    assert number_of_jobs(None, members(CBO(), XNES(), device=torch.device("cuda"))) == 1
+    assert number_of_jobs(3, members(CBO(), XNES(), device=torch.device("cuda"))) == 3
 
 
 def test_jobs_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="jobs = 0 must be >= 1"):
-        number_of_jobs(0, [CBO()], CPU)
+        number_of_jobs(0, members(CBO()))
     with pytest.raises(ValueError, match="jobs = 2 must be 1: a2c draws from torch's global generator"):
-        number_of_jobs(2, [CBO(), A2C()], CPU)
+        number_of_jobs(2, members(CBO(), A2C()))
+    with pytest.raises(ValueError, match="jobs = 2 must be 1: algorithms share the simulators of CartPole-v1"):
+        number_of_jobs(2, [simulated(), simulated()])

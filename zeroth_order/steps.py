@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from envs.algorithm import Numeric, along_runs, check_range
+from envs.algorithm import Numeric, along_runs, check_range, exact
 
 
 class Step(ABC):
@@ -130,7 +130,8 @@ class Adam(Step):
         beta1, beta2 = along_runs(self.beta1, gradient), along_runs(self.beta2, gradient)
         first = beta1 * moments[:, 0] + (1 - beta1) * gradient
         second = beta2 * moments[:, 1] + (1 - beta2) * gradient.square()
-        mean, square = first / (1 - beta1 ** (t + 1)), second / (1 - beta2 ** (t + 1))
+        steps = exact(t + 1)
+        mean, square = first / (1 - beta1**steps), second / (1 - beta2**steps)
         scaled = mean / (square.sqrt() + along_runs(self.eps, gradient))
         return -along_runs(gamma, gradient) * scaled, torch.stack((first, second), 1)
 

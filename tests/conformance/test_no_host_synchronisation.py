@@ -19,7 +19,7 @@ import rl
 from envs.algorithm import Algorithm
 from envs.random import Stream
 from experiments.federated import FederatedProblem
-from experiments.loop import _Loop
+from experiments.loop import Loop
 from experiments.policy_problem import PolicyProblem
 from experiments.problems import Problem
 from rl import PolicyGradient
@@ -57,10 +57,10 @@ def iterate(algorithm: Algorithm, problem: Problem, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(experiments.loop, "streams", root)
     monkeypatch.setattr(experiments.loop, "configuration_of", lambda *_: {})
-    loop = _Loop(algorithm, problem, [0, 1, 2], 10_000, 4, None, False)
+    loop = Loop(algorithm, problem, [0, 1, 2], 10_000, 4, None, False, False)
     with torch.no_grad():
         for _ in range(iterations):
-            loop._iterate()
+            loop.iterate()
     assert loop.iteration == iterations
     assert problem.device == loop.algorithm.recommend(loop.state).device == META
 

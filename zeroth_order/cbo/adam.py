@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from envs.algorithm import Decay, Metrics, Numeric, Schedule, along_runs, check_range
+from envs.algorithm import Decay, Metrics, Numeric, Schedule, along_runs, check_range, exact
 from envs.random import Stream
 from zeroth_order.cbo.consensus import consensus_point
 from zeroth_order.cbo.noise import Anisotropic, Noise
@@ -100,7 +100,8 @@ class AdamCBO(Optimizer):
         beta1, beta2 = along_runs(self.beta1, points), along_runs(self.beta2, points)
         first = beta1 * state.first + (1 - beta1) * difference  # l.3
         second = beta2 * state.second + (1 - beta2) * difference.square()  # l.4
-        mean, square = first / (1 - beta1 ** (state.t + 1)), second / (1 - beta2 ** (state.t + 1))
+        steps = exact(state.t + 1)
+        mean, square = first / (1 - beta1**steps), second / (1 - beta2**steps)
         pull = along_runs(self.drift(state.t), points) * mean / (square.sqrt() + along_runs(self.eps, points))
         xi = normals(state.stream, self.particles, points)
         moved = points - pull + along_runs(self.sigma(state.t), points) * self.noise(difference, xi)  # l.5

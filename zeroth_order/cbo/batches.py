@@ -50,7 +50,7 @@ def variance(particles: Tensor, alive: Tensor) -> Tensor:
 def begin_pass(seats: Seats, particles: Tensor, batch: int, reduction: Numeric, stream: Stream) -> Seats:
     """A new order, made of those that remain, for the runs whose pass is over."""
     count = particles.shape[1]
-    lane = torch.tensor(count, device=particles.device)  # beyond those of the normals
+    lane = torch.full((), count, device=particles.device)  # beyond those of the normals
     keys = stream.spread(lane).uniform(count)
     order = torch.where(seats.alive, keys, 2.0).argsort(dim=-1, stable=True)
     alive, now = seats.alive, seats.variance

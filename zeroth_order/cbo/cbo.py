@@ -144,6 +144,11 @@ class CBO(Optimizer):
         found = {Invariance.TRANSLATION, Invariance.OFFSET if scaled else self.alpha.invariance}
         return frozenset(found | {Invariance.ROTATION} if self.noise.isotropic else found)
 
+    @property
+    def uniform(self) -> bool:
+        """Without a correction, which takes two iterations a step."""
+        return not self.correction.asks
+
     def init(self, x0: Tensor, stream: Stream) -> CBOState:
         """Particles around x0 [R, d]."""
         particles = swarm.gaussian(x0, self.spread, self.particles, stream)  # l.1

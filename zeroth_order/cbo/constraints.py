@@ -15,6 +15,7 @@ a particle whose step is not finite there stays, and the penalty has no such pla
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -91,7 +92,13 @@ class Plane(Surface):
     def _normal(self, x: Tensor) -> Tensor:
         if len(self.normal) not in (1, x.shape[-1]):
             raise ValueError(f"normal = {self.normal} has {len(self.normal)} numbers, allowed are 1 or {x.shape[-1]}")
-        return torch.tensor(self.normal, dtype=x.dtype, device=x.device).expand(x.shape[-1])
+        return _vector(self.normal, x.dtype, x.device).expand(x.shape[-1])
+
+
+@lru_cache(maxsize=64)
+def _vector(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied to a GPU once: it would be waited for."""
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 class Constraint(ABC):

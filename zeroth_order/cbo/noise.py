@@ -115,7 +115,7 @@ class Constant(Noise, Solvable):
 
     def solve(self, difference: Tensor, xi: Tensor, p: Numeric, s: Numeric) -> Tensor:
         """(X - c) (e^-p - 1) + s ((1 - e^-2p) / (2p))^(1/2) xi."""
-        p = p if isinstance(p, Tensor) else xi.new_tensor(p)
+        p = p if isinstance(p, Tensor) else xi.new_full((), p)
         variance = torch.where(p > 0, -torch.expm1(-2 * p) / (2 * p), 1.0)
         return difference * torch.expm1(-p) + s * variance.sqrt() * xi
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from envs.algorithm import Decay, Numeric, check_range
+from envs.algorithm import Decay, Numeric, check_range, exact
 from zeroth_order.core import Invariance, failed_to_inf, succeeded
 
 
@@ -23,7 +23,7 @@ class Alpha(ABC):
     """What may be done to the values without changing the weights."""
 
     @abstractmethod
-    def of(self, t: int, values: Tensor) -> Numeric:
+    def of(self, t: int | Tensor, values: Tensor) -> Numeric:
         """alpha at iteration t for the values [R, K] of a step, a number or [R]."""
 
     @abstractmethod
@@ -44,15 +44,15 @@ class Growth(Alpha):
 
     invariance = Invariance.OFFSET
 
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
         try:
-            value = self.scale * self.factor**t
+            value = self.scale * self.factor ** exact(t)
         except OverflowError:  # numbers; tensors overflow to inf by themselves
             value = self.scale * math.inf
         return value.clamp(max=self.ceiling) if isinstance(value, Tensor) else min(value, self.ceiling)
 
-    def of(self, t: int, values: Tensor) -> Numeric:
+    def of(self, t: int | Tensor, values: Tensor) -> Numeric:
         """Value at iteration t, whatever the values."""
         return self(t)
 
@@ -80,11 +80,11 @@ class EffectiveSamples(Alpha):
 
     invariance = Invariance.AFFINE
 
-    def of(self, t: int, values: Tensor) -> Tensor:
+    def of(self, t: int | Tensor, values: Tensor) -> Tensor:
         """[R] float64."""
         values = failed_to_inf(values.double())
         regret = values - values.amin(-1, keepdim=True)
-        share = torch.as_tensor(self.share, dtype=regret.dtype, device=regret.device)
+        share = self.share.to(regret) if isinstance(self.share, Tensor) else torch.full_like(regret[:, 0], self.share)
         wanted = share * succeeded(values).sum(-1)
         # Weights in [e^-b, 1] have a size of at least n e^-b; those of all but the best are below e^-100 at the top.
         low = -share.log() / torch.where(succeeded(values), regret, 0.0).amax(-1)
@@ -113,9 +113,10 @@ class LogCooling(Decay):
     period: int = 1
     """Iterations of an epoch, >= 1."""
 
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
-        return self.scale / math.log2(t // self.period + 2)
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
+        epoch = exact(t // self.period)
+        return self.scale / (torch.log2(epoch + 2) if isinstance(epoch, Tensor) else math.log2(epoch + 2))
 
     def check(self, name: str, high: float = float("inf")) -> None:
         """Raise ValueError naming `name` unless 0 < scale <= high and period >= 1."""
@@ -134,9 +135,9 @@ class StepCooling(Decay):
     period: int = 100
     """Iterations of an epoch, >= 1. Riedl et al.: 100."""
 
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
-        return self.scale * self.factor ** (t // self.period)
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
+        return self.scale * self.factor ** exact(t // self.period)
 
     def check(self, name: str, high: float = float("inf")) -> None:
         """Raise ValueError naming `name` unless 0 < scale <= high, 0 < factor <= 1 and period >= 1."""

@@ -12,7 +12,10 @@ from zeroth_order.core import succeeded
 
 def as_tensor(value: Numeric, like: Tensor) -> Tensor:
     """A hyper-parameter, a number or [R], as a tensor that broadcasts with `like` [R, ...], in its precision."""
-    return torch.as_tensor(along_runs(value, like), dtype=like.dtype, device=like.device)
+    if isinstance(value, Tensor):
+        return torch.as_tensor(along_runs(value, like))
+    # Filled in and not copied, for which a GPU would be waited for.
+    return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
 def normals(stream: Stream, count: int, like: Tensor, first: int = 0) -> Tensor:

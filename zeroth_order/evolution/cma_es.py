@@ -70,6 +70,11 @@ class Adaptation(Optimizer, ABC):
         found = {Invariance.TRANSLATION} | ({Invariance.MONOTONE} if self.restarts.largest == 1 else set())
         return frozenset(found | {Invariance.ROTATION} if self.covariance.turns else found)
 
+    @property
+    def uniform(self) -> bool:
+        """Without restarts: they change the population."""
+        return self.restarts.largest == 1
+
     def init(self, x0: Tensor, stream: Stream) -> CMAESState:
         """N(x0, sigma0^2 I) at x0 [R, d]."""
         zeros, sigma = torch.zeros_like(x0), self._sigma0(x0)

@@ -111,6 +111,11 @@ class PyCMA(Optimizer):
         if self.popsize is not None:
             check_range("popsize", self.popsize, low=3)
 
+    @property
+    def uniform(self) -> bool:
+        """It computes on the host."""
+        return False
+
     def init(self, x0: Tensor, stream: Stream) -> PyCMAState:
         """One engine per row of x0 [R, d]."""
         runs, dim = x0.shape

@@ -26,20 +26,20 @@ def places(values: Tensor) -> tuple[Tensor, Tensor]:
     return torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, side="right")
 
 
-def utilities_by_rank(popsize: int) -> Tensor:
+def utilities_by_rank(popsize: int, device: torch.device | str = "cpu") -> Tensor:
     """Utilities [n] float64 of the ranks, best first: max(0, ln(n/2 + 1) - ln k) / sum - 1 / n; their sum is 0.
 
     Wierstra et al., "Natural evolution strategies" (JMLR 2014), section 3.1.
     """
-    ranks = torch.arange(1, popsize + 1, dtype=torch.float64)
-    raw = (torch.tensor(popsize / 2 + 1, dtype=torch.float64).log() - ranks.log()).clamp(min=0)
+    ranks = torch.arange(1, popsize + 1, dtype=torch.float64, device=device)
+    raw = (torch.full_like(ranks, popsize / 2 + 1).log() - ranks.log()).clamp(min=0)
     return raw / raw.sum() - 1 / popsize
 
 
 def utilities(values: Tensor) -> Tensor:
     """Utilities [R, n] of values [R, n]; failed ones share the last ranks. All 0 where every query failed."""
     values = failed_to_inf(values)
-    table = utilities_by_rank(values.shape[-1]).to(values.device)
+    table = utilities_by_rank(values.shape[-1], values.device)
     total = torch.nn.functional.pad(table.cumsum(0), (1, 0))
     first, last = places(values)
     shared = ((total[last] - total[first]) / (last - first)).to(values.dtype)

@@ -134,6 +134,11 @@ class FederatedOptimizer(Optimizer):
     federation: Federation = Federation()
     """Number of clients, participation, weights, box."""
 
+    @property
+    def uniform(self) -> bool:
+        """Rounds have stages."""
+        return False
+
     @abstractmethod
     def request(self, state: Any) -> Request:
         """Of the points just asked."""

@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -75,10 +75,10 @@ class Synthetic(Objective):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values at x [..., d], [...]; differentiable."""
-        z = x - self._shift.to(x)
+        z = x - (self._on("shift", x) if isinstance(self.shift, Tensor) else self._number)
         if self.rotation is not None:
             # A sum and not a matrix product: its order cannot depend on how many points are evaluated together.
-            z = (z[..., None, :] * self._rotation.to(x)).sum(-1)
+            z = (z[..., None, :] * self._on("rotation", x)).sum(-1)
         return self.g(z + self.minimiser)
 
     def evaluate(self, points: Tensor, stream: Stream) -> Evaluation:
@@ -87,14 +87,28 @@ class Synthetic(Objective):
         runs, count, _ = points.shape
         return Evaluation(self(points), Cost.each(runs, points.device, queries=count), {})
 
+    @property
+    def _number(self) -> float | Tensor:
+        return self.minimiser if self.shift is None else self.shift
+
     @cached_property
     def _shift(self) -> Tensor:
-        shift = self.minimiser if self.shift is None else self.shift
-        return torch.as_tensor(shift, dtype=torch.float64, device="cpu").expand(self.dim)
+        return torch.as_tensor(self._number, dtype=torch.float64, device="cpu").expand(self.dim)
 
     @cached_property
     def _rotation(self) -> Tensor:
         return random_rotation(self.dim, self.rotation or 0)
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, torch.device, torch.dtype], Tensor]:
+        return {}
+
+    def _on(self, part: Literal["shift", "rotation"], x: Tensor) -> Tensor:
+        """With the place and type of x; copied there once, as a GPU would have to wait for it."""
+        key = (part, x.device, x.dtype)
+        if key not in self._copies:
+            self._copies[key] = (self._shift if part == "shift" else self._rotation).to(x)
+        return self._copies[key]
 
 
 class Sphere(Synthetic):

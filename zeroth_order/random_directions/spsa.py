@@ -17,7 +17,9 @@ none; blocking of bad steps and the second-order form, which Spall describes as 
 
 from dataclasses import dataclass
 
-from envs.algorithm import Decay, Numeric, check_range
+from torch import Tensor
+
+from envs.algorithm import Decay, Numeric, check_range, exact
 from zeroth_order.random_directions.descent import Descent, Pieces
 from zeroth_order.random_directions.differences import Central
 from zeroth_order.random_directions.directions import Rademacher
@@ -35,9 +37,9 @@ class Gain(Decay):
     stability: Numeric = 0.0
     """A, >= 0, in iterations: it keeps the first steps small. Spall 1998: a tenth of the iterations, or less."""
 
-    def __call__(self, t: int) -> Numeric:
-        """Value at iteration t, a number or [R]."""
-        return self.scale / (self.stability + t + 1) ** self.exponent
+    def __call__(self, t: int | Tensor) -> Numeric:
+        """Value at iteration t, a number or [R]; [] or [R] for a tensor []."""
+        return self.scale / (self.stability + exact(t) + 1) ** self.exponent
 
     def check(self, name: str, high: float = float("inf")) -> None:
         """Raise ValueError naming `name` unless 0 < scale <= high, exponent in [0, 1] and stability >= 0."""

@@ -109,6 +109,11 @@ class ZoRD(Optimizer):
         }
         return cls(**settings | changes)
 
+    @property
+    def uniform(self) -> bool:
+        """The first iteration asks for more points, and the process is tuned now and then."""
+        return False
+
     def init(self, x0: Tensor, stream: Stream) -> ZoRDState:
         """State at x0 [R, d], nothing seen."""
         runs = len(x0)
