@@ -7,7 +7,7 @@ so results are the same however many go on at once; only their wall-clock second
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from envs.algorithm import Algorithm
@@ -57,20 +57,33 @@ def side_by_side(calls: Sequence[Callable[[Callable[[Progress], Progress]], Foun
 
     def watched(progress: Progress) -> Progress:
         def report(done: float, message: str) -> None:
-            if abandoned.is_set():
-                raise _AbandonedError
+            _stop_if(abandoned)
             progress(done, message)
 
         return report
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(call, watched) for call in calls]
+    def one(call: Callable[[Callable[[Progress], Progress]], Found]) -> Found:
+        _stop_if(abandoned)
         try:
-            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in ended:
-                future.result()
+            return call(watched)
         except BaseException:
             abandoned.set()
-            pool.shutdown(cancel_futures=True)
             raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, call) for call in calls]
+        try:
+            wait(futures)
+        except BaseException:
+            abandoned.set()
+            raise
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, _AbandonedError):
+            raise error
     return [future.result() for future in futures]
+
+
+def _stop_if(abandoned: threading.Event) -> None:
+    if abandoned.is_set():
+        raise _AbandonedError
