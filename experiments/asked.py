@@ -39,7 +39,7 @@ def check_run(
     positions_of(evaluations, budget)
     problem.check(algorithm)
     if cuda_graphs:
-        _check_graphs(algorithm, problem)
+        check_graphs(algorithm, problem)
     _check_lengths(algorithm, len(seeds), algorithm.id)
     if isinstance(algorithm, External):
         from experiments import external
@@ -56,7 +56,8 @@ def check_run(
         )
 
 
-def _check_graphs(algorithm: Algorithm, problem: Problem) -> None:
+def check_graphs(algorithm: Algorithm, problem: Problem) -> None:
+    """Raise ValueError where an iteration cannot be recorded as a CUDA graph."""
     if problem.device.type != "cuda":
         raise ValueError(f"cuda_graphs = True needs a GPU, {problem.name} is on device = {problem.device}")
     if isinstance(algorithm, External) or not algorithm.uniform:

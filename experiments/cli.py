@@ -85,7 +85,7 @@ def _dispatch(given: list[str]) -> None:
         if flags.preset in STUDIES:
             _study(flags, STUDIES[flags.preset].run)
         else:
-            _compare(flags, _comparison(parsed, flags.algorithms), flags.jobs)
+            _compare(flags, _comparison(parsed, flags.algorithms))
     elif command == "run":
         _run(rest)
     elif command == "tune":
@@ -150,9 +150,9 @@ def _comparison(parsed: dict[str, Any], algorithms: tuple[str, ...] | None) -> C
     return replace(comparison, preset=replace(comparison.preset, dim=None, objective_settings=parsed["objective"]))
 
 
-def _compare(flags: CompareFlags | RunFlags, comparison: Comparison, jobs: int | None = None) -> None:
-    found = compare(comparison, _folder(flags, comparison), flags.resume, show_progress, jobs)
-    _show(report.table(found.rows, found.problem, found.jobs), found.files)
+def _compare(flags: CompareFlags | RunFlags, comparison: Comparison) -> None:
+    found = compare(comparison, _folder(flags, comparison), flags.resume, show_progress, flags.cuda_graphs)
+    _show(report.table(found.rows, found.problem), found.files)
 
 
 def _tune(flags: TuneFlags, comparison: Comparison) -> None:

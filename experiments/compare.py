@@ -9,7 +9,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ import torch
 import envs
 from envs.algorithm import Algorithm
 from experiments import plots, report
-from experiments.asked import check_run, label_of
+from experiments.asked import check_graphs, check_run, label_of
 from experiments.federated import FederatedProblem
 from experiments.folders import open_folder
 from experiments.loop import Progress, Result, run
@@ -25,7 +24,6 @@ from experiments.objective_problem import ObjectiveProblem
 from experiments.policy_problem import PolicyProblem
 from experiments.presets import Mode, Preset, Setting, objective_of, setting
 from experiments.problems import Problem
-from experiments.side_by_side import number_of_jobs, side_by_side
 from zeroth_order.federated import FederatedObjective
 
 ProgressFactory = Callable[[str], AbstractContextManager[Progress]]
@@ -123,8 +121,6 @@ class Compared:
     results: list[Result]
     problem: Problem
     files: list[Path]
-    jobs: int
-    """How many algorithms ran at once."""
 
 
 def compare(
@@ -132,30 +128,28 @@ def compare(
     out: Path,
     resume: bool = False,
     show: ProgressFactory = quiet,
-    jobs: int | None = None,
+    cuda_graphs: bool = False,
 ) -> Compared:
     """Run the comparison and write its folder `out`; with `resume`, continue the one that is there.
 
-    `jobs` algorithms run at once: it changes nothing but wall-clock seconds, see `number_of_jobs`. Raises ValueError
-    for bad input before anything is written, and OSError where `out` cannot be written.
+    `cuda_graphs` launches iterations as a whole, see `experiments.cuda_graphs`.
+    Raises ValueError for bad input before anything is written, and OSError where `out` cannot be written.
     """
     members = comparison.members()
-    problem = members[0][1]
-    at_once = number_of_jobs(jobs, members)
+    if cuda_graphs:
+        for member in members:
+            check_graphs(*member)
     open_folder(out, "comparison", comparison, resume)
-
-    def outcome(
-        label: str, member: tuple[Algorithm, Problem], watched: Callable[[Progress], Progress]
-    ) -> report.Outcome:
+    outcomes = []
+    for label, (algorithm, problem) in zip(comparison.preset.algorithms, members, strict=True):
         with show(label) as progress:
             result = run(
-                *member, comparison.seeds, comparison.preset.budget, evaluations=comparison.preset.evaluations,
-                out=out, resume=resume, progress=watched(progress),
+                algorithm, problem, comparison.seeds, comparison.preset.budget,
+                evaluations=comparison.preset.evaluations, out=out, resume=resume, progress=progress,
+                cuda_graphs=cuda_graphs,
             )  # fmt: skip
-        return report.Outcome(label, result, comparison.preset.budget)
-
-    labelled = zip(comparison.preset.algorithms, members, strict=True)
-    outcomes = side_by_side([partial(outcome, *entry) for entry in labelled], at_once)
+        outcomes.append(report.Outcome(label, result, comparison.preset.budget))
+    problem = members[0][1]
     rows = [report.summarise(outcome, problem) for outcome in outcomes]
     report.write_summary(out / "summary.csv", rows)
     title = f"{problem.name}: {comparison.preset.seeds} seeds, {comparison.mode} settings"
@@ -164,4 +158,4 @@ def compare(
     folders = [out / label_of(*member, comparison.seeds, comparison.preset.budget, comparison.preset.evaluations)
                for member in members]  # fmt: skip
     files = [out / "summary.csv", *drawn, out / "command.txt", *folders]
-    return Compared(rows, [outcome.result for outcome in outcomes], problem, files, at_once)
+    return Compared(rows, [outcome.result for outcome in outcomes], problem, files)

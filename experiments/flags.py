@@ -120,9 +120,8 @@ class CompareFlags(ProblemFlags):
 
     algorithms: tuple[str, ...] | None = None
     """Algorithm ids, from `zopg list`."""
-    jobs: int | None = None
-    """Algorithms that run at once; default: one for each core, and one on a GPU. Only wall-clock seconds depend on it:
-    1 where they are to be compared."""
+    cuda_graphs: bool = False
+    """On a GPU: record an iteration and launch it as a whole. Refused where iterations differ in more than numbers."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +145,5 @@ class RunFlags(ProblemFlags):
 
     algorithm: str = "n-pg-igt"
     """Algorithm id, from `zopg list`; `zopg run --algorithm A --help` shows its own flags."""
+    cuda_graphs: bool = False
+    """On a GPU: record an iteration and launch it as a whole. Refused where iterations differ in more than numbers."""

@@ -26,6 +26,7 @@ LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2, 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
 MARKERS_PER_CURVE = 8
+DPI = 150
 MOST_TICKS = 6
 CURVES = "Line: interquartile mean of {runs}. Band: pointwise 95 % stratified-bootstrap interval."
 REACHED = "Line: Kaplan-Meier estimate from {runs}. Band: pointwise 95 % log-log interval."
@@ -180,8 +181,12 @@ def draw_guide(axes: Axes, x: Floats, start: float, slope: float, text: str) -> 
 
 
 def save(figure: Figure, path: Path | str) -> list[Path]:
-    """Write `path`.png at 150 dpi and `path`.pdf; either appears whole or not at all. Returns both paths."""
+    """Write `path`.png at DPI and `path`.pdf; either appears whole or not at all. Returns both paths."""
     path = Path(path)
+    # Laid out once for both; a second time, at the resolution of the PDF, would take as long as drawing it.
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     return [_write(figure, path.with_name(f"{path.name}.{suffix}")) for suffix in ("png", "pdf")]
 
 
@@ -190,7 +195,7 @@ def _write(figure: Figure, path: Path) -> Path:
     kind = path.suffix[1:]
     metadata = {"CreationDate": None} if kind == "pdf" else {}
     with matplotlib.rc_context({"pdf.fonttype": 42}):
-        write_atomically(path, lambda part: figure.savefig(part, format=kind, dpi=150, metadata=metadata))
+        write_atomically(path, lambda part: figure.savefig(part, format=kind, dpi=DPI, metadata=metadata))
     return path
 
 

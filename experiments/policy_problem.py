@@ -122,11 +122,6 @@ class PolicyProblem(Problem):
         return algorithm
 
     @property
-    def thread_safe(self) -> bool:
-        """Simulators have a state, and are shared."""
-        return not isinstance(self.env, GymnasiumEnv)
-
-    @property
     def scored_at_once(self) -> int:
         """Fewer where every episode needs a simulator of its own."""
         simulators = self.evaluation_episodes if isinstance(self.env, GymnasiumEnv) else 1

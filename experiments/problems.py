@@ -93,11 +93,6 @@ class Problem(ABC):
         return algorithm
 
     @property
-    def thread_safe(self) -> bool:
-        """Whether several algorithms may be answered at once, from threads of their own."""
-        return True
-
-    @property
     def scored_at_once(self) -> int:
         """Points scored in one batch."""
         return SCORED_AT_ONCE

@@ -1,7 +1,6 @@
-"""Progress with an estimate of the rest: live bars on a terminal, plain lines elsewhere."""
+"""Progress with an estimate of the rest: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,54 +16,23 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def show_progress(label: str) -> Iterator[Progress]:
-    """A callback that shows how far `label` is; several may be shown at once, from threads of their own."""
+    """A callback that shows how far `label` is."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(label)
+    if console.is_terminal:
+        with RichProgress(
+            TextColumn("{task.fields[label]:<14}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[message]}"),
+            console=console,
+        ) as bar:
+            task = bar.add_task("", total=1.0, label=label, message="")
+            yield lambda done, message: bar.update(task, completed=done, message=message)
         return
-    with _BARS.shown(console) as bars:
-        task = bars.add_task("", total=1.0, label=label, message="")
-        yield lambda done, message: bars.update(task, completed=done, message=message)
-
-
-class _Bars:
-    """One live display, which a terminal has no room for two of, for as long as somebody shows something."""
-
-    def __init__(self) -> None:
-        self.lock, self.shows = threading.Lock(), 0
-        self.bars: RichProgress | None = None
-
-    @contextmanager
-    def shown(self, console: Console) -> Iterator[RichProgress]:
-        with self.lock:
-            if self.bars is None:
-                self.bars = _new_bars(console)
-                self.bars.start()
-            bars, self.shows = self.bars, self.shows + 1
-        try:
-            yield bars
-        finally:
-            with self.lock:
-                self.shows -= 1
-                if self.shows == 0:
-                    bars.stop()
-                    self.bars = None
-
-
-_BARS = _Bars()
-
-
-def _new_bars(console: Console) -> RichProgress:
-    return RichProgress(
-        TextColumn("{task.fields[label]:<14}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[message]}"),
-        console=console,
-    )
+    yield _Lines(label)
 
 
 class _Lines:

@@ -167,13 +167,12 @@ def interval(estimate: Estimate, form: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def table(rows: Sequence[Row], problem: Problem, jobs: int = 1) -> Table:
-    """The summary for a terminal, of algorithms of which `jobs` ran at once."""
+def table(rows: Sequence[Row], problem: Problem) -> Table:
+    """The summary for a terminal."""
     drawn = Table(
         title=f"{problem.name}, {rows[0].seeds} seeds",
         caption=f"final {problem.score_name}: interquartile mean [95 % interval]; "
-        + ("no threshold" if problem.threshold is None else f"threshold {problem.threshold:g}: median [95 % interval]")
-        + (f"; wall s with {jobs} algorithms at once" if jobs > 1 else ""),
+        + ("no threshold" if problem.threshold is None else f"threshold {problem.threshold:g}: median [95 % interval]"),
     )
     federated = any(row.uplink_floats or row.downlink_floats for row in rows)
     headers = columns(problem, federated)

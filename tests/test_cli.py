@@ -349,6 +349,10 @@ REFUSED = [
     ("compare --env gym:Nowhere-v0 --out {out}", "Gymnasium cannot make 'Nowhere-v0'"),
     ("compare --objective nothing --out {out}", "unknown objective 'nothing'; known: sphere"),
     ("compare --objective policy-return --out {out}", "objective = policy-return needs an environment"),
+    (
+        "compare --objective sphere --device cpu --cuda-graphs --out {out}",
+        "cuda_graphs = True needs a GPU, sphere is on device = cpu",
+    ),
     ("compare --preset nothing --out {out}", "unknown preset 'nothing'; known: cartpole"),
     ("compare --preset cartpole --env RandomMDP-v0 --out {out}", "--preset cartpole names its problem"),
     ("compare --env RandomMDP-v0 --objective sphere --out {out}", "--env RandomMDP-v0 and --objective sphere exclude"),

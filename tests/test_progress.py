@@ -63,21 +63,6 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(part in shown for part in ("n-pg-igt", "100 %", "200 env steps", "left"))
 
 
-def test_a_terminal_shows_several_at_once_in_one_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = io.StringIO()
-    monkeypatch.setattr(
-        progress, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=120, legacy_windows=False)
-    )
-    with progress.show_progress("first") as first:
-        with progress.show_progress("second") as second:
-            second(1.0, "2 env steps")
-        first(1.0, "1 env steps")
-    assert all(part in screen.getvalue() for part in ("first", "second", "1 env steps", "2 env steps"))
-    with progress.show_progress("afterwards") as show:
-        show(1.0, "")
-    assert "first" not in screen.getvalue().split("afterwards", 1)[1]
-
-
 def test_provenance_names_the_versions_and_the_commit() -> None:
     data = provenance.provenance()
     assert data["versions"]["torch"] == torch.__version__
