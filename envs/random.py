@@ -68,7 +68,7 @@ class Stream(NamedTuple):
     lanes: Tensor
     """[*L] int64 in [0, 2^32): one sequence for each; broadcast over what is drawn for."""
     counter: int | Tensor = 0
-    """Iteration, or [R] one per run; in [0, 2^32)."""
+    """Iteration, a number or [], or [R] one per run; in [0, 2^32)."""
     path: int = 0
     """Purposes folded in so far, base 16."""
 

@@ -32,23 +32,22 @@ class Replayed:
 
     def __init__(self, loop: Loop) -> None:
         self.loop, self.iterations = loop, 0
-        self.before: list[Any] = []
+        self.clock: Tensor | None = None
         self.replay: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         """One iteration."""
-        self.iterations += 1
-        if self.iterations <= WARM_UP:
-            self.before = pytree.tree_leaves(carried(self.loop))
-            self.loop.iterate()
+        if self.replay is not None and self.clock is not None:
+            self.clock.fill_(self.loop.wall)
+            self.replay()
             return
-        wall = self.loop.wall
-        if self.replay is None:
-            self.carry = Carry(self.loop, self.before)
-            self.replay = recorded(self.carry.iteration, self.carry.places)
+        before, wall = pytree.tree_leaves(carried(self.loop)), self.loop.wall
+        self.loop.iterate()
+        self.iterations += 1
+        if self.iterations == WARM_UP:
+            carry = Carry(self.loop, before)
+            self.clock, self.replay = carry.places[-1], recorded(carry.iteration, carry.places)
             self.loop.wall = wall
-        self.carry.places[-1].fill_(wall)
-        self.replay()
 
 
 class Carry:
@@ -58,7 +57,8 @@ class Carry:
         """`before`: leaves of `carried` from before the last iteration, which tell what numbers change."""
         self.loop = loop
         self.leaves, self.structure = pytree.tree_flatten(carried(loop))
-        self.moving = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor) or leaf != before[i]]
+        moving = [i for i, leaf in enumerate(self.leaves[:-1]) if isinstance(leaf, Tensor) or leaf != before[i]]
+        self.moving = [*moving, len(self.leaves) - 1]
         self.places = [_place(self.leaves[i], loop.problem.device) for i in self.moving]
         self.put(self.places)
 
@@ -86,7 +86,7 @@ def _place(value: Tensor | float, device: torch.device) -> Tensor:
 
 
 def carried(loop: Loop) -> list[Any]:
-    """Everything that may differ from one iteration to the next."""
+    """Everything that may differ from one iteration to the next, the time at the end."""
     return [loop.state, dict(vars(loop.ledger)), dict(vars(loop.record)), loop.iteration, loop.wall]
 
 

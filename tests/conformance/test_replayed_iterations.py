@@ -21,6 +21,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import envs
+import experiments.asked
+import experiments.cuda_graphs
 import experiments.loop
 import rl
 from envs.algorithm import Algorithm
@@ -175,6 +177,33 @@ def test_a_recorded_iteration_holds_on_to_what_changes_outside_of_tensors() -> N
 def test_an_agent_whose_iterations_differ_cannot_be_recorded(name: str) -> None:
     with pytest.raises(RuntimeError, match=r"meta tensors|tracing tensor"):
         check_replays(AGENTS[name], policy_problem)
+
+
+def test_a_run_is_replayed_from_the_fourth_iteration_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a recorder that carries the iteration out by itself, and the flushes of a run between iterations."""
+    replays = []
+
+    def recorder(iteration: Callable[[list[Tensor]], list[Tensor]], places: list[Tensor]) -> Callable[[], None]:
+        def replay() -> None:
+            replays.append(float(places[-1]))
+            results = [result.clone() for result in iteration(places)]
+            for place, result in zip(places, results, strict=True):
+                place.copy_(result)
+
+        return replay
+
+    monkeypatch.setattr(experiments.cuda_graphs, "recorded", recorder)
+    monkeypatch.setattr(experiments.loop, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(experiments.asked, "check_graphs", lambda *_: None)
+    plain, replayed = (
+        run(CBO(particles=3), objective_problem(CPU), SEEDS, 60, evaluations=6, cuda_graphs=graphs)
+        for graphs in (False, True)
+    )
+    assert len(replays) == plain.iterations + 1 - WARM_UP  # one that finds that every run has stopped
+    assert replays == sorted(replays)
+    assert replayed.iterations == plain.iterations
+    assert replayed.curves.drop_columns("wall_s").equals(plain.curves.drop_columns("wall_s"))
+    torch.testing.assert_close(replayed.parameters, plain.parameters)
 
 
 def test_what_cannot_be_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
