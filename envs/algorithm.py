@@ -31,8 +31,8 @@ def along_runs(value: Numeric, like: Tensor) -> Numeric:
 
 
 def exact(t: int | Tensor) -> int | Tensor:
-    """The number of an iteration, as a tensor in float64: by itself it would be divided in float32."""
-    return t.double() if isinstance(t, Tensor) else t
+    """The number of an iteration, as a tensor [] in float64: by itself it would be divided in float32."""
+    return t.double() if isinstance(t, Tensor) and t.dim() == 0 else t
 
 
 class Decay(ABC):

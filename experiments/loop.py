@@ -116,7 +116,7 @@ class Loop:
         evaluations: Evaluations,
         out: Path | None,
         resume: bool,
-        cuda_graphs: bool,
+        cuda_graphs: bool = False,
     ) -> None:
         self.algorithm, self.problem, self.cuda_graphs = problem.adapted(algorithm), problem, cuda_graphs
         self.root = streams(seeds, problem.device)

@@ -14,7 +14,7 @@ from envs.algorithm import Request, Schedule
 from envs.random import Purpose, Stream, streams
 from experiments import run
 from experiments.federated import FederatedProblem
-from experiments.loop import _Loop
+from experiments.loop import Loop
 from zeroth_order import Values
 from zeroth_order.federated import DeComFL, FederatedQuadratic, Federation
 from zeroth_order.random_directions import Central, Orthonormal, Rademacher, mean_gradient
@@ -201,7 +201,7 @@ def test_runs_resume_to_the_same_end(tmp_path: Any) -> None:
     algorithm = DeComFL(federation=Federation(participating=3), steps=2, number=3)
     problem = FederatedProblem(FederatedQuadratic(dim=4))
     whole = run(algorithm, problem, seeds=2, budget=300, evaluations=2)
-    loop = _Loop(algorithm, problem, [0, 1], 300, 2, tmp_path, False)
+    loop = Loop(algorithm, problem, [0, 1], 300, 2, tmp_path, False)
     for _ in range(7):
         loop._iterate()
     loop._flush(lambda *_: None)

@@ -14,7 +14,7 @@ from envs.algorithm import Schedule
 from envs.random import Purpose, Stream, streams
 from experiments import ObjectiveProblem, run
 from experiments.federated import FederatedProblem
-from experiments.loop import _Loop
+from experiments.loop import Loop
 from zeroth_order import RandomSearch, Rastrigin, Sphere, Values
 from zeroth_order.federated import (
     FederatedAckley,
@@ -277,7 +277,7 @@ def test_a_central_algorithm_pays_for_every_client() -> None:
 def test_runs_resume_to_the_same_end(algorithm: Any, tmp_path: Any) -> None:
     problem = FederatedProblem(FederatedQuadratic(dim=4))
     whole = run(algorithm, problem, seeds=2, budget=700, evaluations=4)
-    loop = _Loop(algorithm, problem, [0, 1], 700, 4, tmp_path, False)
+    loop = Loop(algorithm, problem, [0, 1], 700, 4, tmp_path, False)
     for _ in range(7):
         loop._iterate()
     loop._flush(lambda *_: None)

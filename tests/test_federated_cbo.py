@@ -13,7 +13,7 @@ from envs.algorithm import Schedule
 from envs.random import Purpose, Stream, streams
 from experiments import run
 from experiments.federated import FederatedProblem
-from experiments.loop import _Loop
+from experiments.loop import Loop
 from zeroth_order import CBO, Growth, Values
 from zeroth_order.cbo import EffectiveSamples, Exact, Heaviside, PersonalBest
 from zeroth_order.cbo.consensus import consensus_point, softmin
@@ -287,7 +287,7 @@ def test_newcomers_of_partitioned_cbo_are_told_the_start_once() -> None:
 def test_runs_resume_to_the_same_end(algorithm: Any, tmp_path: Any) -> None:
     problem = FederatedProblem(FederatedQuadratic(dim=4))
     whole = run(algorithm, problem, seeds=2, budget=300, evaluations=2)
-    loop = _Loop(algorithm, problem, [0, 1], 300, 2, tmp_path, False)
+    loop = Loop(algorithm, problem, [0, 1], 300, 2, tmp_path, False)
     for _ in range(7):
         loop._iterate()
     loop._flush(lambda *_: None)

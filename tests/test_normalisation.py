@@ -194,7 +194,7 @@ def test_statistics_are_of_the_training_observations_alone() -> None:
     few, many = (run(AGENTS["n-pg-igt"], problem, seeds=3, budget=1500, evaluations=n) for n in (1, 9))
     assert torch.equal(few.parameters, many.parameters)
 
-    looped = loop._Loop(AGENTS["n-pg-igt"], problem, [0, 1, 2], 1500, 1, None, False)
+    looped = loop.Loop(AGENTS["n-pg-igt"], problem, [0, 1, 2], 1500, 1, None, False)
     seen = Moments.none(3, 4, torch.device("cpu"))
     for i in range(3):
         points, _ = looped.algorithm.ask(looped.state, looped._stream(Purpose.ASK))

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from torch import Tensor
 from torch.testing import assert_close
 
-from envs.copies import Copies
+from envs.copies import PlainCopies
 from envs.core import Discrete, Env
 from envs.heads import Gaussian
 from envs.policies import MLP, Linear, Network
@@ -264,15 +266,13 @@ def test_random_actions_are_those_of_copies_with_autoreset(id: str, horizon: int
     """Sums, finished episodes and last observations of copies that are stepped and begun anew one by one."""
     env, seeds, steps = make(id, DEVICE, F64, horizon=horizon), torch.arange(40, 56, device=DEVICE), 12
     found = play_randomly(env, seeds, steps)
-    copies, index = Copies(env, len(seeds)), torch.arange(len(seeds), device=DEVICE)
-    copies.begin(index, seeds)
+    copies = PlainCopies(env, len(seeds), horizon, AutoresetMode.SAME_STEP)
+    copies.begin(np.ones(len(seeds), dtype=bool), seeds.cpu().numpy())
     uniforms = Stream(seeds, torch.zeros((), dtype=torch.int64, device=DEVICE)).fold(Purpose.ACTION).uniform(steps)
     total = torch.zeros(len(seeds), dtype=F64, device=DEVICE)
     for u in uniforms.T:
         action = (2 * u).long() if isinstance(env.spec.action, Discrete) else (4 * u.to(F64) - 2)[:, None]
-        reward, terminated, truncated = copies.advance(action.cpu())
-        total += reward
-        copies.begin(index[terminated | truncated | (copies.steps >= horizon)])
+        total += torch.from_numpy(copies.step(action.cpu()).rewards).to(DEVICE)
     assert_close(found.reward, total, rtol=1e-12, atol=1e-12)
     assert torch.equal(found.episodes, copies.episodes)
     assert_close(found.obs, env.observe(copies.state), rtol=1e-12, atol=1e-12)

@@ -57,7 +57,7 @@ def iterate(algorithm: Algorithm, problem: Problem, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(experiments.loop, "streams", root)
     monkeypatch.setattr(experiments.loop, "configuration_of", lambda *_: {})
-    loop = Loop(algorithm, problem, [0, 1, 2], 10_000, 4, None, False, False)
+    loop = Loop(algorithm, problem, [0, 1, 2], 10_000, 4, None, False)
     with torch.no_grad():
         for _ in range(iterations):
             loop.iterate()
