@@ -279,7 +279,7 @@ def test_runs_resume_to_the_same_end(algorithm: Any, tmp_path: Any) -> None:
     whole = run(algorithm, problem, seeds=2, budget=700, evaluations=4)
     loop = Loop(algorithm, problem, [0, 1], 700, 4, tmp_path, False)
     for _ in range(7):
-        loop._iterate()
+        loop.iterate()
     loop._flush(lambda *_: None)
     resumed = run(algorithm, problem, seeds=2, budget=700, evaluations=4, out=tmp_path, resume=True)
     assert torch.equal(resumed.parameters, whole.parameters)

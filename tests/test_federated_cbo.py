@@ -289,7 +289,7 @@ def test_runs_resume_to_the_same_end(algorithm: Any, tmp_path: Any) -> None:
     whole = run(algorithm, problem, seeds=2, budget=300, evaluations=2)
     loop = Loop(algorithm, problem, [0, 1], 300, 2, tmp_path, False)
     for _ in range(7):
-        loop._iterate()
+        loop.iterate()
     loop._flush(lambda *_: None)
     resumed = run(algorithm, problem, seeds=2, budget=300, evaluations=2, out=tmp_path, resume=True)
     assert torch.equal(resumed.parameters, whole.parameters)

@@ -200,7 +200,7 @@ def test_statistics_are_of_the_training_observations_alone() -> None:
         points, _ = looped.algorithm.ask(looped.state, looped._stream(Purpose.ASK))
         seen = seen.plus(Moments.of(rollout(env, policy, points, 3, looped._stream(Purpose.TRAIN).at(i))))
         with torch.no_grad():
-            looped._iterate()
+            looped.iterate()
         for part, expected in zip(looped.state.seen, seen, strict=True):
             assert torch.equal(part, expected)
         assert torch.equal(looped.ledger.position, seen.number[:, 0].long())
